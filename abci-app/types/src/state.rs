@@ -49,8 +49,8 @@ value! {
         credential: Option<CredentialId>,
         /// Raised by whatever ends all sessions that rest on this account.
         generation: Count,
-        /// How many live device (or organisation) keys it has.
-        live_keys: Count,
+        /// Its live device (or organisation) keys, oldest first; agent keys are not among them.
+        devices: Vec<Kid>,
         /// When it was registered.
         registered: TimeMs,
     }
