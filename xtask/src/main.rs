@@ -1,1 +1,133 @@
-fn main() {}
+//! The chores of this repository: `cargo xtask test`, `cargo xtask defences`, `cargo xtask acceptance`.
+//!
+//! **Architecture invariant:** this crate depends on no other crate of the workspace and reaches the network only
+//! through cargo, so that it builds in seconds and can say what is missing before anything else is built.
+#![allow(clippy::print_stdout, reason = "a chore's result is what it prints")]
+#![allow(clippy::print_stderr, reason = "progress and errors go to standard error")]
+
+mod acceptance;
+mod defences;
+mod error;
+mod markdown;
+mod process;
+mod ratchets;
+mod report;
+mod test;
+mod tree;
+
+use std::{path::Path, process::ExitCode};
+
+use error::{Error, Result};
+
+const USAGE: &str = "\
+cargo xtask test [--only STAGE,…] [--list]   everything CI checks, stage by stage, with the seconds each took
+cargo xtask defences [--only ID,…] [--list]  takes each defence out in a copy and expects its test to fail
+cargo xtask acceptance [--run]               checks that every command of docs/acceptance.toml exists, or runs it";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> Result<()> {
+    let root = tree::root()?;
+    let (chore, rest) = args.split_first().ok_or_else(|| Error::usage("which chore?"))?;
+    match chore.as_str() {
+        "test" => test_chore(&root, &Flags::parse(rest, &["--only"], &["--list"])?),
+        "defences" => defences_chore(&root, &Flags::parse(rest, &["--only"], &["--list"])?),
+        "acceptance" => acceptance::chore(&root, Flags::parse(rest, &[], &["--run"])?.has("--run")),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(Error::usage(&format!("there is no chore `{other}`"))),
+    }
+}
+
+fn test_chore(root: &Path, flags: &Flags) -> Result<()> {
+    if flags.has("--list") {
+        test::list();
+        return Ok(());
+    }
+    test::chore(root, &flags.list("--only"))
+}
+
+fn defences_chore(root: &Path, flags: &Flags) -> Result<()> {
+    let all = defences::load(root)?;
+    let only = flags.list("--only");
+    let chosen = defences::choose(&all, &only)?;
+    if flags.has("--list") {
+        defences::print_list(&chosen);
+        return Ok(());
+    }
+    defences::chore(root, &chosen)
+}
+
+/// The flags of a chore: switches, and flags with a value, which may also be written `--flag=value`.
+struct Flags {
+    switches: Vec<String>,
+    values: Vec<(String, String)>,
+}
+
+impl Flags {
+    fn parse(args: &[String], valued: &[&str], switches: &[&str]) -> Result<Self> {
+        let mut flags = Self { switches: Vec::new(), values: Vec::new() };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let (name, inline) = match arg.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (arg.as_str(), None),
+            };
+            if valued.contains(&name) {
+                let value = inline.or_else(|| args.next().cloned());
+                let value = value.ok_or_else(|| Error::usage(&format!("{name} needs a value")))?;
+                flags.values.push((name.to_owned(), value));
+            } else if switches.contains(&name) && inline.is_none() {
+                flags.switches.push(name.to_owned());
+            } else {
+                return Err(Error::usage(&format!("`{arg}` is not a flag of this chore")));
+            }
+        }
+        Ok(flags)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.switches.iter().any(|s| s == name)
+    }
+
+    /// The values of a flag, each a list separated by commas.
+    fn list(&self, name: &str) -> Vec<String> {
+        let given = self.values.iter().filter(|(flag, _)| flag == name);
+        given.flat_map(|(_, v)| v.split(',')).filter(|v| !v.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Flags> {
+        let args: Vec<String> = args.iter().map(|s| (*s).to_owned()).collect();
+        Flags::parse(&args, &["--only"], &["--list"])
+    }
+
+    #[test]
+    fn values_may_be_separated_by_commas_or_repeated() {
+        let flags = parse(&["--only", "a,b", "--only=c", "--list"]).unwrap();
+        assert_eq!(flags.list("--only"), ["a", "b", "c"]);
+        assert!(flags.has("--list"));
+    }
+
+    #[test]
+    fn an_unknown_flag_or_a_missing_value_is_refused() {
+        assert!(parse(&["--onyl", "a"]).is_err());
+        assert!(parse(&["--only"]).is_err());
+        assert!(parse(&["--list=yes"]).is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! The stage `readme`: every `sh` block of README.md that is marked with `<!-- run -->` is executed, in order, in one
+//! bash that stops at the first command that fails, with a home directory of its own. What the blocks start in the
+//! background they end themselves, by process id; what they leave over is ended with their process group.
+
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use super::{Scratch, binary};
+use crate::{
+    error::{Error, Result},
+    markdown::{self, Block},
+    process, tree,
+};
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Executes the blocks.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    binary()?;
+    let page = root.join("README.md");
+    let blocks: Vec<Block> = markdown::blocks(&tree::must_text(&page)?).into_iter().filter(|b| b.run).collect();
+    if blocks.is_empty() {
+        return Err(Error::content(&page, "has no block marked to be run"));
+    }
+    if let Some(block) = blocks.iter().find(|b| b.language != "sh") {
+        return Err(Error::content(&page, format!("line {}: only `sh` blocks can be run", block.line)));
+    }
+    execute(root, &script(&blocks))
+}
+
+/// One script; before each block it says which one comes.
+fn script(blocks: &[Block]) -> String {
+    let mut script = String::from("set -euo pipefail\n");
+    for block in blocks {
+        let _ = writeln!(script, "echo '-- README.md:{}' >&2\n{}", block.line, block.text);
+    }
+    script
+}
+
+fn execute(root: &Path, script: &str) -> Result<()> {
+    let scratch = Scratch::new("readme")?;
+    let mut command = Command::new("bash");
+    command.args(["-c", script]).current_dir(root).stdin(Stdio::null()).process_group(0);
+    command.env("HOME", &scratch.0);
+    // The home is another one, the toolchain is not.
+    for (variable, beneath) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+        if let Some(value) = toolchain(variable, beneath) {
+            command.env(variable, value);
+        }
+    }
+    let mut child = command.spawn().map_err(|source| Error::Io { what: "cannot start bash".to_owned(), source })?;
+    let leader = child.id();
+    let status = process::wait(&mut child, LIMIT, |_| ())?;
+    process::end_group(leader);
+    match status {
+        None => Err(Error::failed("the README's blocks had not ended after five minutes")),
+        Some(status) if !status.success() => Err(Error::failed(format!("the README's blocks ended with {status}"))),
+        Some(_) => Ok(()),
+    }
+}
+
+fn toolchain(variable: &str, beneath: &str) -> Option<OsString> {
+    let default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(beneath).into_os_string());
+    std::env::var_os(variable).or_else(default)
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    fn blocks(page: &str) -> String {
+        script(&markdown::blocks(page))
+    }
+
+    #[test]
+    fn blocks_share_one_shell_and_a_home_of_their_own() {
+        let page = "```sh\nx=1\n```\n```sh\ntest \"$x\" = 1\ntest -z \"$(ls -A \"$HOME\")\"\n```\n";
+        execute(Path::new("."), &blocks(page)).unwrap();
+    }
+
+    #[test]
+    fn a_failing_command_anywhere_fails_the_stage() {
+        assert!(execute(Path::new("."), &blocks("```sh\nfalse\n```\n```sh\ntrue\n```\n")).is_err());
+        assert!(execute(Path::new("."), &blocks("```sh\nfalse | true\n```\n")).is_err());
+    }
+}
