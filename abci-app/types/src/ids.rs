@@ -93,6 +93,10 @@ id! {
     Handle, 16, "32 lower-case hexadecimal digits", hex::encode, hex16
 }
 id! {
+    /// An own record of a custodian, all its versions. It is the FHIR id of the resource at that custodian.
+    RecordId, 16, "32 lower-case hexadecimal digits", hex::encode, hex16
+}
+id! {
     /// A transaction's nonce, never used again by its signer.
     Nonce, 16, "22 characters of canonical base64url", b64::encode, b64::decode_array
 }

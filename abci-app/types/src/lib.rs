@@ -18,7 +18,7 @@ pub mod time;
 pub mod tx;
 
 pub use event::Event;
-pub use ids::{AccountId, CredentialId, Handle, Hash32, Nonce, RequestId, SessionId, Tag};
+pub use ids::{AccountId, CredentialId, Handle, Hash32, Nonce, RecordId, RequestId, SessionId, Tag};
 pub use jwk::{Kid, OkpJwk, RsaJwk};
 pub use rejection::{Code, Rejection};
 pub use time::{Count, TimeMs};
