@@ -1,0 +1,117 @@
+//! What goes wrong in a call: an HTTP status with an OperationOutcome that says where and why.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+use vouchsafe_types::Rejection;
+
+/// The code system of `Coding.code` in an outcome: the ledger's rejection codes and the gateway's own.
+pub const CODE_SYSTEM: &str = "https://vouchsafe.example/CodeSystem/rejection";
+
+/// An answer that is not a success. Every part of the gateway that serves a call ends in one of these or in a reply.
+#[derive(Clone, PartialEq)]
+pub struct Fault {
+    /// The HTTP status.
+    pub status: u16,
+    /// The OperationOutcome.
+    pub outcome: Value,
+    /// Seconds after which a retry may succeed.
+    pub retry_after: Option<u32>,
+}
+
+impl Fault {
+    /// A fault with one issue: `issue` is R4's issue-type code, `text` is for people and holds no health data.
+    pub fn new(status: u16, issue: &str, text: impl Into<String>) -> Self {
+        let outcome = json!({
+            "resourceType": "OperationOutcome",
+            "issue": [{ "severity": "error", "code": issue, "diagnostics": text.into() }],
+        });
+        Self { status, outcome, retry_after: None }
+    }
+
+    /// Names the element at fault, FHIRPath-like.
+    #[must_use]
+    pub fn at(mut self, expression: impl Into<String>) -> Self {
+        self.outcome["issue"][0]["expression"] = json!([expression.into()]);
+        self
+    }
+
+    /// Gives the stable code that a program may act on.
+    #[must_use]
+    pub fn code(mut self, code: &str) -> Self {
+        let issue = &mut self.outcome["issue"][0];
+        issue["details"] = json!({ "coding": [{ "system": CODE_SYSTEM, "code": code }] });
+        self
+    }
+
+    /// The stable code, when it has one.
+    pub fn code_of(&self) -> Option<&str> {
+        self.outcome["issue"][0]["details"]["coding"][0]["code"].as_str()
+    }
+
+    /// 400: what was sent is not of its form.
+    pub fn malformed(text: impl Into<String>) -> Self {
+        Self::new(400, "structure", text)
+    }
+
+    /// 401: no token, or one that is not valid.
+    pub fn unauthenticated(text: impl Into<String>) -> Self {
+        Self::new(401, "login", text).code("unauthenticated")
+    }
+
+    /// 403 with a stable code.
+    pub fn forbidden(code: &str, text: impl Into<String>) -> Self {
+        Self::new(403, "forbidden", text).code(code)
+    }
+
+    /// 404, with one body for everything: whether an id exists is not told to those who may not read it.
+    pub fn not_found() -> Self {
+        Self::new(404, "not-found", "no such resource").code("not-found")
+    }
+
+    /// 422: understood, and against a rule.
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Self::new(422, "invalid", text)
+    }
+
+    /// 503 with Retry-After: something the call depends on is away.
+    pub fn unavailable(text: impl Into<String>) -> Self {
+        Self { retry_after: Some(3), ..Self::new(503, "transient", text).code("unavailable") }
+    }
+
+    /// 500: the fault is ours. The cause goes to the log of whoever makes this, not to the caller.
+    pub fn internal(text: impl Into<String>) -> Self {
+        Self::new(500, "exception", text).code("internal")
+    }
+
+    /// What the ledger refused, by its stable code.
+    pub fn rejected(rejection: &Rejection) -> Self {
+        let (status, issue) = crate::http::rejections::status_of(rejection.code);
+        let mut fault = Self::new(status, issue, rejection.facts.clone()).code(rejection.code.name());
+        if status == 429 {
+            fault.retry_after = Some(1);
+        }
+        fault
+    }
+}
+
+impl From<Rejection> for Fault {
+    fn from(rejection: Rejection) -> Self {
+        Self::rejected(&rejection)
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fault({}, {})", self.status, self.code_of().unwrap_or("-"))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.outcome["issue"][0]["diagnostics"].as_str().unwrap_or_default();
+        write!(f, "{} {}: {text}", self.status, self.code_of().unwrap_or("-"))
+    }
+}
+
+impl std::error::Error for Fault {}
