@@ -1,0 +1,252 @@
+//! The map of one chart: record → its latest version. A binary sparse Merkle tree over the paths `SHA-256(record id)`,
+//! compacted: a subtree that holds one leaf is that leaf, a subtree that holds none is the empty hash.
+//!
+//! The three kinds of nodes are hashed under different labels, so that what lies at a place of a tree is decided by its
+//! root alone: a leaf that lies there cannot be shown as absent, nor an older version in its stead.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    ids::{Hash32, RecordId},
+    time::Count,
+};
+
+/// Bits of a path.
+const DEPTH: usize = 256;
+
+/// What the map says of one record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapLeaf {
+    /// The record.
+    pub record: RecordId,
+    /// Its latest version, counted from 1.
+    pub version: Count,
+    /// The commitment of that version.
+    pub commitment: Hash32,
+    /// True when that version says that the record is deleted.
+    pub tombstone: bool,
+}
+
+impl MapLeaf {
+    /// The leaf's hash.
+    pub fn hash(&self) -> Hash32 {
+        Hash32::of(
+            "vouchsafe/map-leaf",
+            &[&self.record.0, &self.version.0.to_be_bytes(), &self.commitment.0, &[u8::from(self.tombstone)]],
+        )
+    }
+}
+
+/// The hash of a subtree without leaves, which is also the root of the empty map.
+fn empty() -> Hash32 {
+    Hash32::of("vouchsafe/map-empty", &[])
+}
+
+fn join(left: &Hash32, right: &Hash32) -> Hash32 {
+    Hash32::of("vouchsafe/map-node", &[&left.0, &right.0])
+}
+
+/// The way from the root to a record: one bit a level, the first bit being the highest of the first byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Path([u8; 32]);
+
+impl Path {
+    fn of(record: &RecordId) -> Self {
+        Self(Sha256::digest(record.0).into())
+    }
+
+    const fn right_at(&self, depth: usize) -> bool {
+        self.0[depth / 8] >> (7 - depth % 8) & 1 == 1
+    }
+
+    fn agrees(&self, other: &Self, depth: usize) -> bool {
+        (0..depth).all(|at| self.right_at(at) == other.right_at(at))
+    }
+}
+
+/// A subtree; none is the empty one. Shared, so that a map is copied in no time.
+type Link = Option<Arc<Node>>;
+
+#[derive(Debug)]
+enum Node {
+    Leaf { hash: Hash32, leaf: MapLeaf },
+    Inner { hash: Hash32, left: Link, right: Link },
+}
+
+impl Node {
+    fn inner(left: Link, right: Link) -> Arc<Self> {
+        Arc::new(Self::Inner { hash: join(&hash_of(&left), &hash_of(&right)), left, right })
+    }
+
+    const fn hash(&self) -> Hash32 {
+        match self {
+            Self::Leaf { hash, .. } | Self::Inner { hash, .. } => *hash,
+        }
+    }
+}
+
+fn hash_of(link: &Link) -> Hash32 {
+    link.as_ref().map_or_else(empty, |node| node.hash())
+}
+
+/// The map in memory, node hashes kept. Inserting costs as many hashes as the tree is deep, about the logarithm of its
+/// length; a clone shares everything and is independent.
+#[derive(Clone, Debug, Default)]
+pub struct RecordMap {
+    root: Link,
+    len: usize,
+}
+
+impl RecordMap {
+    /// The empty map.
+    pub const fn new() -> Self {
+        Self { root: None, len: 0 }
+    }
+
+    /// How many records it holds, tombstones included.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when it holds none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The root, which the ledger's head holds.
+    pub fn root(&self) -> Hash32 {
+        hash_of(&self.root)
+    }
+
+    /// What it says of a record.
+    pub fn get(&self, record: &RecordId) -> Option<&MapLeaf> {
+        let path = Path::of(record);
+        let mut link = &self.root;
+        for depth in 0..=DEPTH {
+            match link.as_deref()? {
+                Node::Leaf { leaf, .. } => return (leaf.record == *record).then_some(leaf),
+                Node::Inner { left, right, .. } => link = if path.right_at(depth) { right } else { left },
+            }
+        }
+        None
+    }
+
+    /// Puts a record's latest version in place of the one before, which is returned.
+    pub fn insert(&mut self, leaf: MapLeaf) -> Option<MapLeaf> {
+        let before = self.get(&leaf.record).cloned();
+        let path = Path::of(&leaf.record);
+        let node = Arc::new(Node::Leaf { hash: leaf.hash(), leaf });
+        self.root = Some(inserted(&self.root, 0, &path, node));
+        self.len += usize::from(before.is_none());
+        before
+    }
+
+    /// Every leaf, in the order of the paths.
+    pub fn iter(&self) -> impl Iterator<Item = &MapLeaf> {
+        let mut stack: Vec<&Link> = vec![&self.root];
+        std::iter::from_fn(move || {
+            while let Some(link) = stack.pop() {
+                match link.as_deref() {
+                    None => {}
+                    Some(Node::Leaf { leaf, .. }) => return Some(leaf),
+                    Some(Node::Inner { left, right, .. }) => stack.extend([right, left]),
+                }
+            }
+            None
+        })
+    }
+
+    /// Shows what the map says of a record: its leaf, or that there is none.
+    pub fn prove(&self, record: &RecordId) -> MapProof {
+        let path = Path::of(record);
+        let mut siblings = Vec::new();
+        let mut link = &self.root;
+        loop {
+            match link.as_deref() {
+                None => return MapProof { siblings, leaf: None },
+                Some(Node::Leaf { leaf, .. }) => return MapProof { siblings, leaf: Some(leaf.clone()) },
+                Some(Node::Inner { left, right, .. }) => {
+                    let (on, off) = if path.right_at(siblings.len()) { (right, left) } else { (left, right) };
+                    siblings.push(hash_of(off));
+                    link = on;
+                }
+            }
+        }
+    }
+}
+
+impl FromIterator<MapLeaf> for RecordMap {
+    fn from_iter<I: IntoIterator<Item = MapLeaf>>(leaves: I) -> Self {
+        let mut map = Self::new();
+        for leaf in leaves {
+            map.insert(leaf);
+        }
+        map
+    }
+}
+
+fn inserted(link: &Link, depth: usize, path: &Path, new: Arc<Node>) -> Arc<Node> {
+    match link.as_deref() {
+        None => new,
+        Some(Node::Leaf { leaf, .. }) => {
+            let other = Path::of(&leaf.record);
+            if other == *path {
+                return new;
+            }
+            // Both leaves now hang below the first level at which their paths part.
+            let mut split = depth;
+            while other.right_at(split) == path.right_at(split) {
+                split += 1;
+            }
+            let old = link.clone();
+            let mut node = if path.right_at(split) { Node::inner(old, Some(new)) } else { Node::inner(Some(new), old) };
+            for at in (depth..split).rev() {
+                node = if path.right_at(at) { Node::inner(None, Some(node)) } else { Node::inner(Some(node), None) };
+            }
+            node
+        }
+        Some(Node::Inner { left, right, .. }) => {
+            if path.right_at(depth) {
+                Node::inner(left.clone(), Some(inserted(right, depth + 1, path, new)))
+            } else {
+                Node::inner(Some(inserted(left, depth + 1, path, new)), right.clone())
+            }
+        }
+    }
+}
+
+/// Shows, against a root, what the map says of one record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapProof {
+    /// The hashes beside the way, from the root down.
+    pub siblings: Vec<Hash32>,
+    /// What lies at its end: the record's own leaf, another's that shares the way so far, or nothing.
+    pub leaf: Option<MapLeaf>,
+}
+
+impl MapProof {
+    /// What the map with this root says of the record: `Some(Some(leaf))` is its latest version, `Some(None)` that the
+    /// map does not hold it, `None` that this proof shows nothing.
+    pub fn verify(&self, root: &Hash32, record: &RecordId) -> Option<Option<MapLeaf>> {
+        let depth = self.siblings.len();
+        if depth > DEPTH {
+            return None;
+        }
+        let path = Path::of(record);
+        // A leaf of another record says something about this one only if it lies on this one's way.
+        if self.leaf.as_ref().is_some_and(|leaf| !Path::of(&leaf.record).agrees(&path, depth)) {
+            return None;
+        }
+        let mut hash = self.leaf.as_ref().map_or_else(empty, MapLeaf::hash);
+        for at in (0..depth).rev() {
+            let sibling = &self.siblings[at];
+            hash = if path.right_at(at) { join(sibling, &hash) } else { join(&hash, sibling) };
+        }
+        (hash == *root).then(|| self.leaf.clone().filter(|leaf| leaf.record == *record))
+    }
+}

@@ -1,0 +1,18 @@
+//! Sealing: keys and how they are wrapped, records and how they are committed to, envelopes, and the keystore.
+//!
+//! **Architecture invariant:** this module knows nothing of networks, of the ledger or of FHIR; it takes bytes and keys.
+//! Every private key stays behind `Keystore`, or in a wallet's `DeviceKeys`.
+
+pub mod keys;
+pub mod keystore;
+pub mod oaep;
+pub mod record;
+pub mod store;
+
+mod primitives;
+
+pub use keys::{CustodyKey, CustodyRoot, DataKey, GrantKey, KeyWrapping, PatientKey, StoreKey, WrappedKey};
+pub use keystore::{Keystore, KeystoreError};
+pub use oaep::{RsaUnwrap, WrappedToRsa};
+pub use record::{Aad, OpenError, Sealed, SealedRecord};
+pub use store::StoreSeal;

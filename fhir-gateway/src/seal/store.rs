@@ -1,0 +1,71 @@
+//! The encryption of the gateway's own disk: values are sealed, and keys that would tell something are blinded.
+
+use zeroize::Zeroizing;
+
+use super::{
+    keys::{StoreKey, SymmetricKey, Within},
+    primitives::{fill_random, gcm_append, gcm_open_detached, hkdf_32, hmac_parts, push_prefixed},
+};
+
+const SALT_LEN: usize = 24;
+const NONCE_LEN: usize = 12;
+
+/// A value on disk does not open: altered, moved to another place, or written under another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a value on disk does not open at its place: altered, moved, or another store's")]
+pub struct Spoiled;
+
+/// Seals and opens the values of an embedded database. A value opens only at the table and key it was sealed for.
+pub struct StoreSeal {
+    seal: Zeroizing<[u8; 32]>,
+    blind: Zeroizing<[u8; 32]>,
+}
+
+impl StoreSeal {
+    /// Takes the store's key, out of the keystore.
+    pub fn new(key: &StoreKey) -> Self {
+        let key = key.secret(Within::HERE);
+        Self { seal: hkdf_32(key, &[b"vouchsafe/store/seal"]), blind: hkdf_32(key, &[b"vouchsafe/store/blind"]) }
+    }
+
+    /// Seals a value for its place. Each value has a key of its own, derived from 24 random bytes, so that no number of
+    /// writes brings a key to its second use of a nonce.
+    pub fn seal_value(&self, table: &str, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let mut salt = [0; SALT_LEN];
+        fill_random(&mut salt);
+        let mut out = Vec::with_capacity(SALT_LEN + plaintext.len() + 16);
+        out.extend_from_slice(&salt);
+        gcm_append(&self.value_key(&salt), [0; NONCE_LEN], &place(table, key), plaintext, &mut out);
+        out
+    }
+
+    /// Opens the value of a place.
+    ///
+    /// # Errors
+    /// When it was altered, sealed for another place or by another store.
+    pub fn open_value(&self, table: &str, key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Spoiled> {
+        let (salt, rest) = sealed.split_first_chunk::<SALT_LEN>().ok_or(Spoiled)?;
+        gcm_open_detached(&self.value_key(salt), [0; NONCE_LEN], &place(table, key), rest).ok_or(Spoiled)
+    }
+
+    /// A database key that tells nothing of what it stands for, the same for the same.
+    pub fn blind_key(&self, table: &str, key: &[u8]) -> [u8; 32] {
+        hmac_parts(&self.blind, &[table.as_bytes(), key])
+    }
+
+    fn value_key(&self, salt: &[u8; SALT_LEN]) -> Zeroizing<[u8; 32]> {
+        hkdf_32(&self.seal, &[b"vouchsafe/store/value", salt])
+    }
+}
+
+impl std::fmt::Debug for StoreSeal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreSeal(..)")
+    }
+}
+
+fn place(table: &str, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 + table.len() + key.len());
+    push_prefixed(&mut out, &[table.as_bytes(), key]);
+    out
+}
