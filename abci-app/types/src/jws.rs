@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     b64,
-    ids::Hash32,
+    ids::{Hash32, Nonce},
     jwk::{Kid, OkpJwk},
     rejection::{Code, Rejection},
     tx::Tx,
@@ -177,6 +177,11 @@ impl Unverified {
     /// The block time from which on it is refused; admission looks at it before any signature.
     pub fn expires(&self) -> TimeMs {
         self.tx.expires()
+    }
+
+    /// The nonce; admission looks at it before any signature.
+    pub fn nonce(&self) -> Nonce {
+        self.tx.nonce()
     }
 
     /// The message and signature, for batch verification.
