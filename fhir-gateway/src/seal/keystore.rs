@@ -1,10 +1,14 @@
 //! The keystore: holds an organisation's keys and never gives a private one out.
 
+mod file;
+
 use std::{io, path::PathBuf, sync::Arc};
 
 use vouchsafe_types::{OkpJwk, RsaJwk, jws::Sign};
 
 use super::{keys::CustodyRoot, oaep::RsaUnwrap, store::StoreSeal};
+
+pub use file::FileKeystore;
 
 /// A signing key of the keystore, usable and not readable.
 pub type Signer = Arc<dyn Sign + Send + Sync>;
