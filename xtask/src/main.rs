@@ -25,6 +25,10 @@ cargo xtask defences [--only ID,…] [--list]  takes each defence out in a copy 
 cargo xtask acceptance [--run]               checks that every command of docs/acceptance.toml exists, or runs it";
 
 fn main() -> ExitCode {
+    let called = std::env::args().next().unwrap_or_default();
+    if Path::new(&called).file_name().is_some_and(|name| name == "curl") {
+        return ExitCode::from(test::curl::main(std::env::args().skip(1)));
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     match dispatch(&args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the stages, in order, each timed. A stage that fails does not stop the others, so that one run
 //! says everything that is wrong; a missing need stops at once, because everything after it would fail in obscure words.
 
+pub(crate) mod curl;
 mod demo;
 mod needs;
 mod readme;

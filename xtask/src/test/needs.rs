@@ -14,7 +14,6 @@ use crate::{
 const PROGRAMS: &[(&str, &str, &str)] = &[
     ("cc", "aws-lc and the linker need a C compiler", "apt-get install gcc libc6-dev"),
     ("bash", "the README's blocks are bash", "apt-get install bash"),
-    ("curl", "the README's first walk calls it", "apt-get install curl"),
 ];
 
 /// Parts of the toolchain, which rustup's default profile has.

@@ -3,7 +3,7 @@
 //! background they end themselves, by process id; what they leave over is ended with their process group.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fmt::Write as _,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -54,6 +54,9 @@ fn execute(root: &Path, script: &str) -> Result<()> {
             command.env(variable, value);
         }
     }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let stand_in = Scratch::new("curl")?;
+    command.env("PATH", if process::on_path("curl") { path } else { with_curl(&stand_in, &path)? });
     let mut child = command.spawn().map_err(|source| Error::Io { what: "cannot start bash".to_owned(), source })?;
     let leader = child.id();
     let status = process::wait(&mut child, LIMIT, |_| ())?;
@@ -63,6 +66,15 @@ fn execute(root: &Path, script: &str) -> Result<()> {
         Some(status) if !status.success() => Err(Error::failed(format!("the README's blocks ended with {status}"))),
         Some(_) => Ok(()),
     }
+}
+
+/// The search path with this program in front of it under the name of curl.
+fn with_curl(dir: &Scratch, path: &OsStr) -> Result<OsString> {
+    let here = std::env::current_exe().map_err(Error::io("find", Path::new("xtask")))?;
+    let link = dir.0.join("curl");
+    std::os::unix::fs::symlink(here, &link).map_err(Error::io("make", &link))?;
+    let dirs = std::iter::once(dir.0.clone()).chain(std::env::split_paths(path));
+    std::env::join_paths(dirs).map_err(|e| Error::failed(format!("PATH cannot be extended: {e}")))
 }
 
 fn toolchain(variable: &str, beneath: &str) -> Option<OsString> {
@@ -82,6 +94,14 @@ mod unit {
     fn blocks_share_one_shell_and_a_home_of_their_own() {
         let page = "```sh\nx=1\n```\n```sh\ntest \"$x\" = 1\ntest -z \"$(ls -A \"$HOME\")\"\n```\n";
         execute(Path::new("."), &blocks(page)).unwrap();
+    }
+
+    #[test]
+    fn where_there_is_no_curl_this_program_stands_in_for_it() {
+        let dir = Scratch::new("path").unwrap();
+        let path = with_curl(&dir, OsStr::new("/usr/bin:/bin")).unwrap();
+        assert_eq!(std::env::split_paths(&path).next().as_ref(), Some(&dir.0));
+        assert!(dir.0.join("curl").canonicalize().unwrap() == std::env::current_exe().unwrap().canonicalize().unwrap());
     }
 
     #[test]
