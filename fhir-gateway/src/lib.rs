@@ -1,5 +1,6 @@
 //! See ARCHITECTURE.md.
 
+pub mod audit;
 pub mod auth;
 pub mod blobs;
 pub mod clock;
@@ -7,7 +8,10 @@ pub mod config;
 pub mod consents;
 pub mod gateway;
 pub mod http;
+pub mod ledger;
 pub mod peers;
 pub mod policy;
+pub mod records;
 pub mod seal;
 pub mod sessions;
+pub mod store;

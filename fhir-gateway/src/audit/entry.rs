@@ -1,0 +1,116 @@
+//! An entry of the audit log.
+
+use serde::{Deserialize, Serialize};
+use vouchsafe_types::{AccountId, Count, Hash32, RecordId, SessionId, TimeMs, merkle::log, state::AuditHead};
+
+use crate::ledger::LedgerProof;
+
+/// An entry to be recorded.
+#[derive(Clone)]
+pub struct NewEntry {
+    /// The AuditEvent's FHIR id, made with `Records::new_id`; random, so that the leaf's hash tells nothing.
+    pub id: RecordId,
+    /// The AuditEvent, whole, with that id.
+    pub event: serde_json::Value,
+    /// The chart that it is about.
+    pub chart: Option<RecordId>,
+    /// The patient's account that it is about.
+    pub account: Option<AccountId>,
+    /// The session in which it happened.
+    pub session: Option<SessionId>,
+    /// Who did it: the OAuth client, for a person the account's id.
+    pub caller: Option<String>,
+}
+
+impl std::fmt::Debug for NewEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewEntry({})", self.id)
+    }
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The AuditEvent's id.
+    pub id: RecordId,
+    /// Its place in the log.
+    pub index: u64,
+    /// Its leaf hash.
+    pub leaf: Hash32,
+}
+
+/// An entry as it lies in the log; its JSON is what the leaf hashes.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditEntry {
+    /// Its place in the log.
+    pub index: Count,
+    /// The slot that was reserved for it.
+    pub slot: Count,
+    /// The AuditEvent's id.
+    pub id: RecordId,
+    /// When it was recorded, by the later of block time and the gateway's clock.
+    pub at: TimeMs,
+    /// The chart that it is about.
+    pub chart: Option<RecordId>,
+    /// The patient's account that it is about.
+    pub account: Option<AccountId>,
+    /// The session in which it happened.
+    pub session: Option<SessionId>,
+    /// Who did it.
+    pub caller: Option<String>,
+    /// The AuditEvent.
+    pub event: serde_json::Value,
+}
+
+impl AuditEntry {
+    /// The bytes that the leaf hashes.
+    ///
+    /// # Panics
+    /// Never: an entry is plain data.
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an entry is plain data")
+    }
+
+    /// The leaf's hash.
+    pub fn leaf(&self) -> Hash32 {
+        log::leaf_hash(&self.bytes())
+    }
+}
+
+impl std::fmt::Debug for AuditEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AuditEntry({} at {})", self.id, self.index)
+    }
+}
+
+/// Which entries are asked for; every member given must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// About this chart.
+    pub chart: Option<RecordId>,
+    /// About this patient's account.
+    pub account: Option<AccountId>,
+    /// By this caller.
+    pub caller: Option<String>,
+    /// In this session.
+    pub session: Option<SessionId>,
+    /// At most so many; none for all.
+    pub limit: Option<usize>,
+}
+
+/// Shows that an entry is in the log whose root the ledger holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuditProof {
+    /// The entry's bytes, whose leaf hash is proved; base64url.
+    pub entry: String,
+    /// Its place.
+    pub index: Count,
+    /// The head that the ledger holds.
+    pub head: AuditHead,
+    /// The hashes from the leaf to the root (RFC 6962 section 2.1.1).
+    pub path: Vec<Hash32>,
+    /// The ledger's proof of the head.
+    pub ledger: LedgerProof,
+}

@@ -1,0 +1,91 @@
+//! Why a record was not written or not opened.
+
+use vouchsafe_types::Rejection;
+
+use super::DirectoryFault;
+use crate::{blobs::BlobError, ledger::LedgerError, store::StoreError};
+
+/// Why a write was not acknowledged. Nothing of it is kept.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WriteError {
+    /// `If-Match` names another version than the latest.
+    #[error("the latest version is {have}")]
+    Conflict {
+        /// The latest version.
+        have: u64,
+    },
+    /// There is no such record, or no such chart.
+    #[error("there is no such record")]
+    NotFound,
+    /// The ledger refused the anchor: the session is not live or may not write, the organisation is not verified …
+    #[error("the ledger refused: {0}")]
+    Rejected(Rejection),
+    /// The ledger, the block store or the database is away; a retry may succeed.
+    #[error("cannot write now: {0}")]
+    Unavailable(String),
+}
+
+/// Why a record was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Something is not what was anchored. Never served; audited.
+    #[error("integrity: {0}")]
+    Integrity(String),
+    /// The ledger, the block store or the database is away.
+    #[error("cannot open now: {0}")]
+    Unavailable(String),
+}
+
+impl From<StoreError> for WriteError {
+    fn from(e: StoreError) -> Self {
+        Self::Unavailable(e.to_string())
+    }
+}
+
+impl From<BlobError> for WriteError {
+    fn from(e: BlobError) -> Self {
+        Self::Unavailable(e.to_string())
+    }
+}
+
+impl From<LedgerError> for WriteError {
+    fn from(e: LedgerError) -> Self {
+        match e {
+            LedgerError::Rejected(rejection) => Self::Rejected(rejection),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for OpenError {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Spoiled { .. } | StoreError::Form { .. } => Self::Integrity(e.to_string()),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<BlobError> for OpenError {
+    fn from(e: BlobError) -> Self {
+        match e {
+            BlobError::Spoiled(_) => Self::Integrity(e.to_string()),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<LedgerError> for OpenError {
+    fn from(e: LedgerError) -> Self {
+        Self::Unavailable(e.to_string())
+    }
+}
+
+impl From<DirectoryFault> for OpenError {
+    fn from(e: DirectoryFault) -> Self {
+        match e {
+            DirectoryFault::Unavailable(what) => Self::Unavailable(what),
+            other => Self::Integrity(other.to_string()),
+        }
+    }
+}

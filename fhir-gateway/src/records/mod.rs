@@ -1,0 +1,16 @@
+//! What binds a record's blob, its anchor, its directory entry and its index: charts, the directory, the outbox.
+//!
+//! **Architecture invariant:** this module knows nothing of HTTP or of who may see what; it demands a `Permit` and gives
+//! out nothing that it did not verify against the ledger's head.
+
+pub mod charts;
+pub mod directory;
+mod error;
+mod records;
+mod row;
+
+pub use charts::{Chart, Charts};
+pub use directory::{Directory, DirectoryEntry, DirectoryFault, KeyEntry, New, Refresh};
+pub use error::{OpenError, WriteError};
+pub use records::Records;
+pub use row::{Actor, Opened, ProofParts, RecordRow, Write};

@@ -1,0 +1,129 @@
+//! What is known of one version of one record, and what is asked to be written.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use vouchsafe_types::{
+    AccountId, Count, Handle, Hash32, Kid, RecordId, SessionId, TimeMs,
+    merkle::{MapLeaf, MapProof},
+    state::Head,
+};
+use zeroize::Zeroizing;
+
+use super::DirectoryEntry;
+use crate::seal::WrappedKey;
+
+/// Who wrote a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// The OAuth client; for a person it is the account's id.
+    pub client: String,
+    /// The person's account, when a person acted.
+    pub account: Option<AccountId>,
+    /// The agent key, when the person acted by the organisation's system under a mandate.
+    pub agent: Option<Kid>,
+}
+
+/// A version to be written.
+#[derive(Clone)]
+pub struct Write {
+    /// Its FHIR type.
+    pub resource_type: String,
+    /// The exact bytes that are sealed.
+    pub sealed_form: Bytes,
+    /// The same, parsed, for the index.
+    pub value: Arc<serde_json::Value>,
+    /// The chart that it belongs to.
+    pub chart: RecordId,
+    /// The session in which a doctor uploads it.
+    pub session: Option<SessionId>,
+    /// Who writes.
+    pub by: Actor,
+}
+
+impl std::fmt::Debug for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Write({} bytes)", self.sealed_form.len())
+    }
+}
+
+/// One version of one record. Sealed at rest like everything in the database.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordRow {
+    /// The record, which is its FHIR id.
+    pub id: RecordId,
+    /// Its version, counted from 1.
+    pub version: Count,
+    /// Its FHIR type.
+    pub resource_type: String,
+    /// The chart that it belongs to.
+    pub chart: RecordId,
+    /// The chart's handle.
+    pub handle: Handle,
+    /// When it was written, by the later of block time and the gateway's clock.
+    pub last_updated: TimeMs,
+    /// What is anchored.
+    pub commitment: Hash32,
+    /// The commitment of the version before.
+    pub previous: Option<Hash32>,
+    /// The blob's address.
+    pub cid: String,
+    /// Who wrote it.
+    pub by: Actor,
+    /// The session in which it was uploaded.
+    pub session: Option<SessionId>,
+    /// The block that its anchor is in.
+    pub height: Count,
+    /// True when this version says that the record is deleted.
+    pub tombstone: bool,
+    /// The data key, wrapped under the chart's custody key.
+    pub(crate) custody_wrap: WrappedKey,
+}
+
+impl std::fmt::Debug for RecordRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Type and chart beside each other would tell a log's reader about a patient.
+        write!(f, "RecordRow({}/_history/{})", self.id, self.version)
+    }
+}
+
+/// An opened version. The bytes leave memory zeroed.
+pub struct Opened {
+    /// The exact bytes that were sealed.
+    pub sealed_form: Zeroizing<Vec<u8>>,
+    /// What is known of them.
+    pub row: RecordRow,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Opened({:?})", self.row)
+    }
+}
+
+/// What a third party needs, beside the header, to check a version against the ledger.
+pub struct ProofParts {
+    /// The exact bytes that were sealed.
+    pub sealed_form: Zeroizing<Vec<u8>>,
+    /// The key of the commitment; it opens nothing.
+    pub commitment_key: [u8; 32],
+    /// SHA-256 of the sealed form.
+    pub plaintext_hash: Hash32,
+    /// SHA-256 of the blob.
+    pub ciphertext_hash: Hash32,
+    /// The custodian's signed entry of this version.
+    pub entry: DirectoryEntry,
+    /// The entries from this version to the latest, which each name the commitment before.
+    pub later: Vec<DirectoryEntry>,
+    /// What the chart's map says of the record.
+    pub leaf: MapLeaf,
+    /// The way from the leaf to the chart's root.
+    pub map_proof: MapProof,
+    /// The head as the ledger holds it.
+    pub head: Head,
+    /// The ledger's proof of the head.
+    pub ledger: crate::ledger::LedgerProof,
+}
