@@ -39,7 +39,7 @@ pub trait StateRead {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
     /// The value under a flat key.
     fn get_flat(&self, key: &[u8]) -> Option<Vec<u8>>;
-    /// At most `limit` flat rows with `from <= key < to`, ascending.
+    /// At most `limit` flat rows with `from <= key < to`, ascending. `limit` may be `usize::MAX`, for a minute's nonces.
     fn scan_flat(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)>;
 }
 

@@ -22,7 +22,6 @@ impl Handler for Affiliate {
 
     fn validate<S: StateRead>(&self, view: &View<'_, S>) -> Verdict<Facts> {
         let organization = view.actor.id();
-        rules::device_key(&view.actor)?;
         rules::verified_organization(view.state, &view.actor, view.now())?;
         let doctor = rules::account(view.state, &self.doctor)?;
         if doctor.role != Role::Doctor {

@@ -22,7 +22,6 @@ impl Handler for Anchor {
     type Facts = Facts;
 
     fn validate<S: StateRead>(&self, view: &View<'_, S>) -> Verdict<Facts> {
-        rules::device_key(&view.actor)?;
         let custodian = view.actor.id();
         rules::verified_organization(view.state, &view.actor, view.now())?;
         let leaves = sizes(self, &view.params)?;

@@ -21,7 +21,6 @@ impl Handler for Register {
     type Facts = Facts;
 
     fn validate<S: StateRead>(&self, view: &View<'_, S>) -> Verdict<Facts> {
-        rules::device_key(&view.actor)?;
         may_sponsor(view.actor.account.role, self.role)?;
         rules::verified_organization(view.state, &view.actor, view.now())?;
         if self.account != AccountId::of_key(self.ed25519.bytes()) {

@@ -3,7 +3,7 @@
 use vouchsafe_types::{AccountId, Code, Event, TimeMs, state::Endpoint, tx::SetEndpoint};
 
 use super::{Handler, View};
-use crate::{Delta, Outcome, StateRead, Verdict, rules};
+use crate::{Delta, Outcome, StateRead, Verdict};
 
 /// The longest address.
 const MAX_URL: usize = 255;
@@ -18,7 +18,6 @@ impl Handler for SetEndpoint {
     type Facts = Facts;
 
     fn validate<S: StateRead>(&self, view: &View<'_, S>) -> Verdict<Facts> {
-        rules::device_key(&view.actor)?;
         let organization = view.actor.id();
         if !view.actor.account.role.is_organization() {
             return Code::NotAllowed.refuse(format!("{organization} is not an organisation"));

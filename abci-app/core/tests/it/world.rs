@@ -262,7 +262,7 @@ impl World {
             custodial,
             identity: Hash32([2; 32]),
             credential: (role != Role::Patient)
-                .then(|| NewCredential { id: new.credential, commitment: Hash32([3; 32]) }),
+                .then_some(NewCredential { id: new.credential, commitment: Hash32([3; 32]) }),
             enrolment: sign_statement(&new.key, &self.chain, Enrolment::TYP, &enrolment),
         }
     }
