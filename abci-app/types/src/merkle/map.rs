@@ -250,3 +250,143 @@ impl MapProof {
         (hash == *root).then(|| self.leaf.clone().filter(|leaf| leaf.record == *record))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, without caches or shortcuts.
+    fn naive(leaves: &[&MapLeaf], depth: usize) -> Hash32 {
+        match leaves {
+            [] => empty(),
+            [leaf] => leaf.hash(),
+            _ => {
+                let (right, left): (Vec<_>, Vec<_>) =
+                    leaves.iter().partition(|leaf| Path::of(&leaf.record).right_at(depth));
+                join(&naive(&left, depth + 1), &naive(&right, depth + 1))
+            }
+        }
+    }
+
+    fn leaf(record: u16, version: u64) -> MapLeaf {
+        let mut id = [0; 16];
+        id[14..].copy_from_slice(&record.to_be_bytes());
+        MapLeaf {
+            record: RecordId(id),
+            version: Count(version),
+            commitment: Hash32::of("test", &[&version.to_be_bytes()]),
+            tombstone: version % 5 == 0,
+        }
+    }
+
+    fn record(n: u16) -> RecordId {
+        leaf(n, 0).record
+    }
+
+    proptest! {
+        #[test]
+        fn the_root_is_the_naive_recursion_s(inserts in prop::collection::vec((0u16..300, 1u64..50), 0..400)) {
+            let mut map = RecordMap::new();
+            let mut last = std::collections::BTreeMap::new();
+            for (n, version) in inserts {
+                let leaf = leaf(n, version);
+                prop_assert_eq!(map.insert(leaf.clone()), last.insert(n, leaf));
+            }
+            let leaves: Vec<&MapLeaf> = last.values().collect();
+            prop_assert_eq!(map.root(), naive(&leaves, 0));
+            prop_assert_eq!(map.len(), last.len());
+            prop_assert_eq!(map.iter().count(), last.len());
+            for n in 0..320 {
+                let proof = map.prove(&record(n));
+                prop_assert_eq!(proof.verify(&map.root(), &record(n)), Some(last.get(&n).cloned()));
+                prop_assert_eq!(map.get(&record(n)), last.get(&n));
+            }
+        }
+
+        #[test]
+        fn a_proof_altered_anywhere_shows_nothing(
+            count in 1u16..200, asked in 0u16..220, at in 0usize..64, bit in 0usize..256,
+        ) {
+            let map: RecordMap = (0..count).map(|n| leaf(n, 1)).collect();
+            let mut proof = map.prove(&record(asked));
+            prop_assume!(!proof.siblings.is_empty());
+            let at = at % proof.siblings.len();
+            proof.siblings[at].0[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(proof.verify(&map.root(), &record(asked)), None);
+        }
+
+        #[test]
+        fn any_text_read_as_a_proof_never_panics(siblings in prop::collection::vec(any::<[u8; 32]>(), 0..400)) {
+            let proof = MapProof { siblings: siblings.into_iter().map(Hash32).collect(), leaf: Some(leaf(1, 1)) };
+            prop_assert_eq!(proof.verify(&Hash32([0; 32]), &record(1)), None);
+        }
+    }
+
+    #[test]
+    fn an_old_version_is_not_shown_against_the_new_root() {
+        let mut map: RecordMap = (0..40).map(|n| leaf(n, 1)).collect();
+        let old = map.prove(&record(7));
+        map.insert(leaf(7, 2));
+        assert_eq!(old.verify(&map.root(), &record(7)), None);
+        let mut forged = map.prove(&record(7));
+        forged.leaf = old.leaf;
+        assert_eq!(forged.verify(&map.root(), &record(7)), None);
+    }
+
+    #[test]
+    fn a_record_that_is_there_is_not_shown_absent() {
+        let map: RecordMap = (0..40).map(|n| leaf(n, 1)).collect();
+        let mut proof = map.prove(&record(7));
+        proof.leaf = None;
+        assert_eq!(proof.verify(&map.root(), &record(7)), None);
+        for cut in 0..proof.siblings.len() {
+            let shorter = MapProof { siblings: proof.siblings[..cut].to_vec(), leaf: None };
+            assert_eq!(shorter.verify(&map.root(), &record(7)), None);
+        }
+        // Another record's presence, shown for this one.
+        let other = map.prove(&record(8));
+        assert_eq!(other.verify(&map.root(), &record(7)), None);
+    }
+
+    #[test]
+    fn a_leaf_off_the_way_says_nothing_of_a_record() {
+        // A custodian hangs a leaf where its path does not lead, so that it stands in the way of another record.
+        let (left, right): (Vec<u16>, Vec<u16>) = (0..40).partition(|n| !Path::of(&record(*n)).right_at(0));
+        let misplaced = leaf(right[0], 1);
+        let sibling = leaf(right[1], 1).hash();
+        let root = join(&misplaced.hash(), &sibling);
+        let proof = MapProof { siblings: vec![sibling], leaf: Some(misplaced) };
+        assert_eq!(proof.verify(&root, &record(left[0])), None);
+    }
+
+    #[test]
+    fn what_is_hashed_is_every_member() {
+        let one = leaf(1, 1);
+        let others = [
+            MapLeaf { record: record(2), ..one.clone() },
+            MapLeaf { version: Count(2), ..one.clone() },
+            MapLeaf { commitment: Hash32([9; 32]), ..one.clone() },
+            MapLeaf { tombstone: true, ..one.clone() },
+        ];
+        assert!(others.iter().all(|other| other.hash() != one.hash()));
+    }
+
+    #[test]
+    fn the_empty_map_has_a_root_and_shows_absence() {
+        let map = RecordMap::new();
+        assert_eq!(map.root(), empty());
+        assert_eq!(map.prove(&record(1)).verify(&map.root(), &record(1)), Some(None));
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn a_clone_is_independent() {
+        let mut map: RecordMap = (0..10).map(|n| leaf(n, 1)).collect();
+        let before = map.clone();
+        map.insert(leaf(3, 2));
+        assert_ne!(map.root(), before.root());
+        assert_eq!(before.get(&record(3)), Some(&leaf(3, 1)));
+    }
+}
