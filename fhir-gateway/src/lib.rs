@@ -6,6 +6,7 @@ pub mod blobs;
 pub mod clock;
 pub mod config;
 pub mod consents;
+pub mod fhir;
 pub mod gateway;
 pub mod http;
 pub mod ledger;
