@@ -15,7 +15,7 @@ pub type Signer = Arc<dyn Sign + Send + Sync>;
 
 /// A keystore: a sealed file here; PKCS#11 and key management services have the same shape.
 pub trait Keystore: Send + Sync {
-    /// A signing key by its name.
+    /// A signing key by its name. An RSA key may have the same name.
     ///
     /// # Errors
     /// When there is none of this kind, or the store does not open.
@@ -51,7 +51,13 @@ pub trait Keystore: Send + Sync {
     /// When the name belongs to another kind of key or is not a name, or the store cannot read or write.
     fn custody_root(&self, name: &str) -> Result<CustodyRoot, KeystoreError>;
 
-    /// Destroys a key. Handles given out before go on working until dropped.
+    /// Gives the signing key and the RSA key of a name another name: what a key is called may follow from the key.
+    ///
+    /// # Errors
+    /// When there is none, the new name is taken, or the store cannot write.
+    fn rename(&self, from: &str, to: &str) -> Result<(), KeystoreError>;
+
+    /// Destroys the keys of a name, signing and RSA. Handles given out before go on working until dropped.
     ///
     /// # Errors
     /// When there is none, or the store cannot write.

@@ -207,6 +207,18 @@ impl FileKeystore {
         dir.sync_all()
     }
 
+    /// Destroys one key; false when there was none.
+    fn forget(&self, held: &mut BTreeMap<String, Held>, name: &str) -> Result<bool, KeystoreError> {
+        let path = self.path(name)?;
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            done => done.map_err(io_at(&path))?,
+        }
+        held.remove(name);
+        sync_dir(&self.dir).map_err(io_at(&self.dir))?;
+        Ok(true)
+    }
+
     /// Generation takes long and runs outside the lock; `add` refuses the slower of two.
     fn generate(&self, name: &str, make: impl FnOnce() -> Option<Held>) -> Result<Held, KeystoreError> {
         let path = self.path(name)?;
@@ -231,6 +243,11 @@ impl FileKeystore {
             Err(e) => Err(e),
         }
     }
+}
+
+/// A party's signing and wrapping keys go by one name; beside each other they need two.
+fn rsa_name(name: &str) -> String {
+    format!("{name}.rsa")
 }
 
 fn wrong_kind(name: &str, expected: Kind, got: &Held) -> KeystoreError {
@@ -299,7 +316,7 @@ impl Keystore for FileKeystore {
     }
 
     fn rsa(&self, name: &str) -> Result<Arc<dyn RsaUnwrap>, KeystoreError> {
-        match self.get(&mut self.held(), name)? {
+        match self.get(&mut self.held(), &rsa_name(name))? {
             Held::Rsa(key) => Ok(key),
             other => Err(wrong_kind(name, Kind::Rsa, &other)),
         }
@@ -313,7 +330,7 @@ impl Keystore for FileKeystore {
     }
 
     fn generate_rsa(&self, name: &str) -> Result<RsaJwk, KeystoreError> {
-        let made = self.generate(name, || RsaKey::generate().map(|key| Held::Rsa(Arc::new(key))))?;
+        let made = self.generate(&rsa_name(name), || RsaKey::generate().map(|key| Held::Rsa(Arc::new(key))))?;
         match made {
             Held::Rsa(key) => Ok(RsaUnwrap::public(key.as_ref())),
             other => Err(wrong_kind(name, Kind::Rsa, &other)),
@@ -330,15 +347,26 @@ impl Keystore for FileKeystore {
         Ok(CustodyRoot::from_secret(Zeroizing::clone(&key), Within::HERE))
     }
 
+    fn rename(&self, from: &str, to: &str) -> Result<(), KeystoreError> {
+        let mut held = self.held();
+        let mut found = false;
+        for (from, to) in [(from.to_owned(), to.to_owned()), (rsa_name(from), rsa_name(to))] {
+            match self.get(&mut held, &from) {
+                Ok(key) => self.add(&mut held, &to, key)?,
+                Err(KeystoreError::Unknown(_)) => continue,
+                Err(e) => return Err(e),
+            }
+            self.forget(&mut held, &from)?;
+            found = true;
+        }
+        if found { Ok(()) } else { Err(KeystoreError::Unknown(from.to_owned())) }
+    }
+
     fn remove(&self, name: &str) -> Result<(), KeystoreError> {
         let mut held = self.held();
-        let path = self.path(name)?;
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(KeystoreError::Unknown(name.to_owned())),
-            done => done.map_err(io_at(&path))?,
-        }
-        held.remove(name);
-        sync_dir(&self.dir).map_err(io_at(&self.dir))
+        let signing = self.forget(&mut held, name)?;
+        let wrapping = self.forget(&mut held, &rsa_name(name))?;
+        if signing || wrapping { Ok(()) } else { Err(KeystoreError::Unknown(name.to_owned())) }
     }
 
     fn names(&self) -> Result<Vec<String>, KeystoreError> {
