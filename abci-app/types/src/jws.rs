@@ -10,6 +10,7 @@ use crate::{
     ids::{Hash32, Nonce},
     jwk::{Kid, OkpJwk},
     rejection::{Code, Rejection},
+    strict,
     tx::Tx,
 };
 
@@ -81,7 +82,7 @@ fn split(text: &str) -> Result<Parts<'_>, Rejection> {
     let Some(payload) = b64::decode(p) else { return malformed("the payload is not canonical base64url") };
     let Some(signature) = b64::decode_array(s) else { return malformed("the signature is not 64 bytes of base64url") };
     let header: Header =
-        serde_json::from_slice(&header).or_else(|e| malformed(format!("the header is not of its form: {e}")))?;
+        strict::parse(&header).or_else(|e| malformed(format!("the header is not of its form: {e}")))?;
     if header.alg != "EdDSA" {
         return malformed(format!("alg must be EdDSA, got {:?}", header.alg.chars().take(20).collect::<String>()));
     }

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod merkle;
 pub mod rejection;
 pub mod state;
+mod strict;
 pub mod time;
 pub mod tx;
 

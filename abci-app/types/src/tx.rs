@@ -9,6 +9,7 @@ use crate::{
     ids::{AccountId, CredentialId, Hash32, Nonce, RequestId, SessionId, Tag},
     jwk::{Kid, OkpJwk, RsaJwk},
     state::HeadMove,
+    strict,
     time::{Count, TimeMs},
 };
 
@@ -84,13 +85,14 @@ macro_rules! transactions {
                 match self { $(Self::$name(p) => p.expires,)* }
             }
 
-            /// Parses the payload that a `typ` announces. Unknown and duplicate members are errors.
+            /// Parses the payload that a `typ` announces. Unknown and duplicate members are errors, and so are the other
+            /// texts that serde takes for a struct or an enum.
             ///
             /// # Errors
             /// `None` for an unknown `typ`, else what serde says and where.
             pub(crate) fn parse(typ: &str, payload: &[u8]) -> Option<Result<Self, serde_json::Error>> {
                 match typ {
-                    $($typ => Some(serde_json::from_slice::<$name>(payload).map(Self::$name)),)*
+                    $($typ => Some(strict::parse::<$name>(payload).map(Self::$name)),)*
                     _ => None,
                 }
             }
