@@ -1,8 +1,22 @@
 //! One organisation's gateway: what its parts share, and how it starts and stops.
 
+use std::sync::Arc;
+
 use vouchsafe_types::{AccountId, tx::Role};
 
-use crate::{clock::Clock, config::Config};
+use crate::{
+    audit::Audit,
+    blobs::BlobStore,
+    clock::Clock,
+    config::Config,
+    consents::Consents,
+    ledger::Ledger,
+    peers::Peers,
+    records::{Charts, Directory, Records},
+    seal::Keystore,
+    sessions::Sessions,
+    store::Db,
+};
 
 /// One organisation's gateway. Several may run in one process: nothing of it is global.
 pub struct Gateway {
@@ -18,6 +32,28 @@ pub struct Gateway {
     pub clock: Clock,
     /// The configuration it was started with.
     pub config: Config,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The organisation's keys.
+    pub keystore: Arc<dyn Keystore>,
+    /// The gateway's own database.
+    pub db: Db,
+    /// Sealed blobs.
+    pub blobs: Arc<dyn BlobStore>,
+    /// The patients' charts.
+    pub charts: Charts,
+    /// What all custodians say of their records.
+    pub directory: Directory,
+    /// The own records.
+    pub records: Records,
+    /// The audit log.
+    pub audit: Audit,
+    /// The other gateways.
+    pub peers: Peers,
+    /// Requests and grants.
+    pub consents: Consents,
+    /// Sessions.
+    pub sessions: Sessions,
 }
 
 impl Gateway {

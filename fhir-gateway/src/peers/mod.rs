@@ -1,38 +1,119 @@
 //! The other organisations' gateways: what is pushed to them, what they ask for, and how both know each other.
+//!
+//! Every verified organisation with an endpoint on the ledger is a peer. Messages are pushed over queues of bounded
+//! length, with retries; what is lost all the same is pulled when it is needed.
 
-use std::sync::Arc;
+pub mod message;
 
-use tokio::task::JoinHandle;
+mod blocks;
+mod receive;
+mod send;
 
-use crate::{
-    gateway::Gateway,
-    http::{Fault, Reply},
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-/// The most bytes that `POST /peer` takes; http's own body limit does not hold there.
-pub const MAX_BYTES: usize = 32 << 20;
+use bytes::Bytes;
+use cid::Cid;
+use tokio::task::JoinHandle;
+use vouchsafe_types::{AccountId, Hash32};
+
+use crate::gateway::Gateway;
+
+pub use blocks::{FetchFault, fetch, serve_raw};
+pub use message::{MAX_BYTES, Message};
+pub use receive::receive;
+pub use send::{PeerError, broadcast, deliver, pull, send};
+
+/// How long one exchange with a peer may take.
+const EXCHANGE: Duration = Duration::from_secs(10);
 
 /// The peers that are known, with the queues to them.
-#[derive(Default)]
-pub struct Peers;
+pub struct Peers {
+    client: reqwest::Client,
+    known: Mutex<BTreeSet<AccountId>>,
+    lanes: Mutex<BTreeMap<(AccountId, bool), send::Lane>>,
+    /// Receipts that came, by what they are, so that a repeated push stores nothing twice.
+    seen: Mutex<BTreeSet<Hash32>>,
+    blobs: Mutex<BlobCache>,
+}
 
-impl Peers {
-    /// No peer known yet.
-    pub const fn new() -> Self {
-        Self
+/// Ciphertext that came from other gateways, the oldest forgotten first.
+#[derive(Default)]
+struct BlobCache {
+    order: VecDeque<Cid>,
+    blobs: BTreeMap<Cid, Bytes>,
+    bytes: usize,
+}
+
+/// How many bytes of others' ciphertext are kept in memory.
+const CACHE_BYTES: usize = 16 << 20;
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
-/// Starts what runs by itself; the caller aborts the tasks when the gateway stops.
-pub fn spawn(_gw: &Arc<Gateway>) -> Vec<JoinHandle<()>> {
-    Vec::new()
+impl Peers {
+    /// No peer known yet; the ledger's events tell of them.
+    pub fn new() -> Self {
+        let client = reqwest::Client::builder()
+            .timeout(EXCHANGE)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client without TLS settings can be built");
+        Self {
+            client,
+            known: Mutex::default(),
+            lanes: Mutex::default(),
+            seen: Mutex::default(),
+            blobs: Mutex::default(),
+        }
+    }
+
+    /// An organisation said where its gateway is.
+    pub fn learn(&self, organization: AccountId) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(organization);
+    }
+
+    /// All organisations that ever had an endpoint.
+    pub fn known(&self) -> Vec<AccountId> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn cached(&self, cid: &Cid) -> Option<Bytes> {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner).blobs.get(cid).cloned()
+    }
+
+    fn cache(&self, cid: Cid, blob: &Bytes) {
+        let mut cache = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.blobs.insert(cid, blob.clone()).is_none() {
+            cache.order.push_back(cid);
+            cache.bytes += blob.len();
+        }
+        while cache.bytes > CACHE_BYTES {
+            let Some(oldest) = cache.order.pop_front() else { break };
+            if let Some(gone) = cache.blobs.remove(&oldest) {
+                cache.bytes -= gone.len();
+            }
+        }
+    }
+
+    /// True the first time that these bytes are seen.
+    fn first_sight(&self, bytes: &[u8]) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= 65_536 {
+            seen.clear();
+        }
+        seen.insert(Hash32::of("vouchsafe/seen", &[bytes]))
+    }
 }
 
-/// Takes one message of a peer, as it was posted to `/peer`.
-///
-/// # Errors
-/// As an OperationOutcome.
-#[allow(clippy::unused_async, reason = "the signature comes first, the body follows")]
-pub async fn receive(_gw: &Arc<Gateway>, _body: &[u8]) -> Result<Reply, Fault> {
-    Err(Fault::unavailable("not built yet"))
+/// Starts what runs by itself: replication of own directory entries, and the hook by which the directory asks a
+/// custodian for what it misses.
+pub fn spawn(gw: &Arc<Gateway>) -> Vec<JoinHandle<()>> {
+    vec![send::spawn_replication(gw)]
 }

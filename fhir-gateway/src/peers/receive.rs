@@ -32,7 +32,7 @@ pub async fn receive(gw: &Arc<Gateway>, body: &[u8]) -> Result<Reply, Fault> {
 }
 
 async fn open(gw: &Gateway, text: &str) -> Result<(AccountId, Message), Fault> {
-    let view = View::new(&*gw.ledger);
+    let view = View(&*gw.ledger);
     let kid = kid_of(text)?;
     let Some(key) = view.key(&kid).await.map_err(ledger_fault)? else {
         return Err(Fault::unauthenticated("the ledger knows no key of this kid"));
@@ -49,11 +49,12 @@ async fn open(gw: &Gateway, text: &str) -> Result<(AccountId, Message), Fault> {
         Some(id) => view.credential(&key.account, &id).await.map_err(ledger_fault)?,
         None => None,
     };
-    let verified = credential.is_some_and(|c| {
-        c.status == CredentialStatus::Verified && c.valid_until.is_none_or(|until| now < until)
-    });
+    let verified = credential
+        .is_some_and(|c| c.status == CredentialStatus::Verified && c.valid_until.is_none_or(|until| now < until));
     if !verified {
-        return Err(Fault::unauthenticated("the organisation is not verified").code(Code::OrganizationNotVerified.name()));
+        return Err(
+            Fault::unauthenticated("the organisation is not verified").code(Code::OrganizationNotVerified.name())
+        );
     }
     let message = message::open(text, &gw.chain, &key.ed25519, key.account, gw.org, now)?;
     Ok((key.account, message))
@@ -91,15 +92,12 @@ async fn sealed(gw: &Arc<Gateway>, request: RequestId, jwes: Vec<String>) -> Res
     Ok(())
 }
 
-async fn answer_pull(
-    gw: &Gateway,
-    custodian: AccountId,
-    handle: vouchsafe_types::Handle,
-) -> Result<Reply, Fault> {
+async fn answer_pull(gw: &Gateway, custodian: AccountId, handle: vouchsafe_types::Handle) -> Result<Reply, Fault> {
     if custodian != gw.org {
         return Err(Fault::not_found());
     }
-    let entries = gw.directory.export(custodian, handle).await.map_err(|_| Fault::internal("the directory is not readable"))?;
+    let entries =
+        gw.directory.entries(&custodian, &handle).map_err(|_| Fault::internal("the directory is not readable"))?;
     let body = serde_json::to_vec(&entries).map_err(|_| Fault::internal("entries are text"))?;
     Ok(Reply::bytes(200, body).header("content-type", "application/json"))
 }

@@ -5,15 +5,20 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot},
     task::JoinHandle,
     time::{sleep, timeout},
 };
 use vouchsafe_types::{AccountId, Handle};
 
 use super::message::{self, Envelope, Message};
-use crate::{gateway::Gateway, ledger::View};
+use crate::{
+    gateway::Gateway,
+    ledger::View,
+    records::{New, Refresh},
+};
 
 /// How many messages wait for one peer at most; what comes beyond is dropped, and pulled by the peer when it needs it.
 const QUEUE: usize = 4_096;
@@ -97,7 +102,7 @@ pub(super) async fn address(gw: &Gateway, org: AccountId) -> Result<String, Peer
     if let Some(peer) = gw.config.peers.iter().find(|p| p.organization == org) {
         return Ok(peer.url.clone());
     }
-    let endpoint = View::new(&*gw.ledger).endpoint(&org).await.map_err(|_| PeerError::Ledger)?;
+    let endpoint = View(&*gw.ledger).endpoint(&org).await.map_err(|_| PeerError::Ledger)?;
     endpoint.map(|e| e.url).ok_or(PeerError::NoEndpoint(org))
 }
 
@@ -186,4 +191,46 @@ async fn post(gw: &Gateway, to: AccountId, message: Message) -> Result<bytes::By
         return Err(PeerError::Refused(status.as_u16()));
     }
     Ok(answer.bytes().await?)
+}
+
+/// Tells every peer of own directory entries as they are committed, and names who brings missing ones.
+pub(super) fn spawn_replication(gw: &Arc<Gateway>) -> JoinHandle<()> {
+    gw.directory.set_refresh(Arc::new(PullMissing(Arc::downgrade(gw))));
+    let mut new = gw.directory.on_new();
+    let gw = Arc::downgrade(gw);
+    tokio::spawn(async move {
+        loop {
+            let jws = match new.recv().await {
+                Ok(New::Entry { jws, .. } | New::Key { jws, .. }) => jws,
+                // What was lost is pulled by whoever needs it.
+                Err(broadcast::error::RecvError::Lagged(lost)) => {
+                    tracing::info!(lost, "directory entries were not pushed to peers");
+                    continue;
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+            let Some(gw) = gw.upgrade() else { return };
+            for peer in gw.peers.known().into_iter().filter(|org| *org != gw.org) {
+                send(&gw, peer, Message::Directory(vec![jws.clone()]));
+            }
+        }
+    })
+}
+
+/// Brings the entries of a chart from its custodian.
+struct PullMissing(Weak<Gateway>);
+
+#[async_trait]
+impl Refresh for PullMissing {
+    async fn refresh(&self, custodian: AccountId, handle: Handle) -> Result<(), String> {
+        let Some(gw) = self.0.upgrade() else { return Err("the gateway stops".to_owned()) };
+        if custodian == gw.org {
+            return Err("the own directory cannot be asked of others".to_owned());
+        }
+        let entries = pull(&gw, custodian, handle).await.map_err(|e| e.to_string())?;
+        for entry in entries {
+            gw.directory.put(&entry).await.map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
 }

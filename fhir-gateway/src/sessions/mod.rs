@@ -1,39 +1,73 @@
 //! Sessions: what lets a doctor read other custodians' records of one patient, from both ends.
+//!
+//! **Architecture invariant:** whether a session lives is asked of the ledger at each act, never of memory; memory only
+//! has the keys, and loses them with the session.
+
+pub mod custodian;
+pub mod grantee;
+pub mod manifest;
+pub mod receipts;
+
+mod admission;
+mod foreign;
+mod served;
+mod watch;
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use vouchsafe_types::{AccountId, SessionId, TimeMs, ids::RecordId};
+use vouchsafe_types::{AccountId, Code, RequestId, SessionId};
 
-use crate::{auth::Caller, gateway::Gateway, http::Fault};
+use self::{
+    foreign::{Indexed, NotShown, ServeFault},
+    receipts::Deed,
+};
+use crate::{
+    audit::Recorded,
+    auth::Caller,
+    consents,
+    fhir::{
+        audit::AuditKind,
+        date::{DateRange, instant},
+        search::Query,
+    },
+    gateway::Gateway,
+    http::Fault,
+};
+
+pub use admission::Admission;
+pub use foreign::Foreign;
+pub use grantee::Live;
+
+/// How many foreign records are opened at the same time.
+const AT_ONCE: usize = 16;
 
 /// The sessions that this gateway has opened, and what it released to others'.
 #[derive(Default)]
-pub struct Sessions;
+pub struct Sessions {
+    pub(crate) custodian: custodian::Custodian,
+    pub(crate) grantee: grantee::Grantee,
+}
 
 impl Sessions {
     /// None yet.
-    pub const fn new() -> Self {
-        Self
+    pub fn new() -> Self {
+        Self::default()
     }
-}
 
-/// A session judged live a moment ago.
-pub struct Live;
+    /// A session is over: its keys go.
+    pub(crate) fn ended(&self, id: &SessionId) {
+        self.grantee.forget(id);
+        self.custodian.forget_session(id);
+    }
 
-/// One foreign resource as it is served: under its local id, references rewritten, the source in a meta extension.
-pub struct Foreign {
-    /// Its type.
-    pub resource_type: String,
-    /// Its local id.
-    pub id: String,
-    /// Its version at the custodian.
-    pub version: u64,
-    /// When the custodian wrote that version.
-    pub last_updated: TimeMs,
-    /// The bytes to serve.
-    pub bytes: Vec<u8>,
+    /// A grant is over: the keys of all its sessions go.
+    pub(crate) fn revoked(&self, gw: &Gateway, grant: &RequestId) {
+        self.grantee.forget_grant(grant);
+        custodian::revoked(gw, *grant);
+    }
 }
 
 /// What a search over foreign records found. Every resource in it has been opened, verified and audited.
@@ -46,8 +80,9 @@ pub struct Found {
 }
 
 /// Starts what runs by itself; the caller aborts the tasks when the gateway stops.
-pub fn spawn(_gw: &Arc<Gateway>) -> Vec<JoinHandle<()>> {
-    Vec::new()
+pub fn spawn(gw: &Arc<Gateway>) -> Vec<JoinHandle<()>> {
+    consents::make_spare(gw);
+    watch::spawn(gw)
 }
 
 /// The session for a call by a practitioner: the one named in `Vouchsafe-Session`, which must be live and this
@@ -55,78 +90,251 @@ pub fn spawn(_gw: &Arc<Gateway>) -> Vec<JoinHandle<()>> {
 ///
 /// # Errors
 /// 403 `session-not-live` and the like when one is named; 503 when the ledger is stale.
-#[allow(clippy::unused_async, reason = "the signature comes first, the body follows")]
 pub async fn judge(
-    _gw: &Arc<Gateway>,
-    _caller: &Caller,
-    _named: Option<&str>,
-    _patient: Option<AccountId>,
+    gw: &Arc<Gateway>,
+    caller: &Caller,
+    named: Option<&str>,
+    patient: Option<AccountId>,
 ) -> Result<Option<Arc<Live>>, Fault> {
+    if let Some(named) = named {
+        let live = named_session(gw, caller, named).await?;
+        if patient.is_some_and(|patient| patient != live.patient) {
+            return Err(Fault::forbidden(Code::NotGranted.name(), "the session is for another patient"));
+        }
+        return Ok(Some(live));
+    }
+    let Some(doctor) = grantee::doctor_of(caller) else { return Ok(None) };
+    for live in gw.sessions.grantee.of_doctor(doctor) {
+        if patient.is_some_and(|patient| patient != live.patient) {
+            continue;
+        }
+        match grantee::check(gw, caller, &live).await {
+            Ok(_) => return Ok(Some(live)),
+            Err(fault) if fault.status == 403 => {}
+            Err(fault) => return Err(fault),
+        }
+    }
     Ok(None)
+}
+
+async fn named_session(gw: &Arc<Gateway>, caller: &Caller, named: &str) -> Result<Arc<Live>, Fault> {
+    let not_live = || Fault::forbidden(Code::SessionNotLive.name(), "the session is not live");
+    if grantee::doctor_of(caller).is_none() {
+        return Err(Fault::forbidden(Code::NotTheDoctor.name(), "only a doctor has a session"));
+    }
+    let id: SessionId = named.parse().map_err(|_| not_live())?;
+    grantee::judge_id(gw, &id).await?;
+    let live = gw.sessions.grantee.get(&id).ok_or_else(not_live)?;
+    grantee::check(gw, caller, &live).await?;
+    Ok(live)
 }
 
 /// Searches the foreign records of a session.
 ///
 /// # Errors
 /// 400 for an unknown parameter, 403 when the session ended meanwhile, 503 when the ledger is stale.
-#[allow(clippy::unused_async, reason = "the signature comes first, the body follows")]
 pub async fn search(
-    _gw: &Arc<Gateway>,
-    _caller: &Caller,
-    _live: &Arc<Live>,
-    _resource_type: &str,
-    _parameters: &[(String, String)],
+    gw: &Arc<Gateway>,
+    caller: &Caller,
+    live: &Arc<Live>,
+    resource_type: &str,
+    parameters: &[(String, String)],
 ) -> Result<Found, Fault> {
-    Err(Fault::unavailable("not built yet"))
+    let session = grantee::check(gw, caller, live).await?;
+    let query = Query::parse(resource_type, parameters)
+        .map_err(|f| Fault::new(f.status, "structure", f.what).at(f.expression))?;
+    let rows: Vec<_> = live.rows().into_iter().filter(|(_, row)| row.resource_type == resource_type).collect();
+    let indexed: Vec<_> = stream::iter(rows)
+        .map(|(custodian, row)| async move { foreign::index(gw, live, custodian, &row).await })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let mut spoiled = 0;
+    let mut matches: Vec<Arc<Indexed>> = Vec::new();
+    for one in indexed {
+        match one {
+            Ok(one) if one.admitted && fits(&query, &one) => matches.push(one),
+            Ok(_) | Err(NotShown::Deleted) => {}
+            Err(NotShown::Later(_)) => spoiled += 1,
+            Err(NotShown::Integrity(why)) => {
+                tracing::error!(why, "a foreign record is not what was anchored and is not shown");
+                spoiled += 1;
+            }
+        }
+    }
+    matches.sort_by_key(|one| std::cmp::Reverse(one.row.last_updated));
+    matches.truncate(query.count.unwrap_or(crate::fhir::search::MAX_COUNT));
+    let slot = gw.audit.reserve().await.map_err(|_| Fault::unavailable("the audit log cannot write"))?;
+    let session = &session;
+    let served: Vec<_> = stream::iter(&matches)
+        .map(|one| async move { foreign::serve(gw, caller, live, session, one).await })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    // Judged again after the work: nothing leaves at or above the height of a revocation that came meanwhile.
+    if let Err(fault) = grantee::check(gw, caller, live).await {
+        slot.release();
+        return Err(fault);
+    }
+    let mut resources = Vec::new();
+    for one in served {
+        match one {
+            Ok(resource) => resources.push(resource),
+            Err(ServeFault::Denied(code)) => tracing::debug!(code = code.name(), "a record is not permitted"),
+            Err(ServeFault::NotShown(_)) => spoiled += 1,
+        }
+    }
+    let what: Vec<_> = resources.iter().map(reference).collect();
+    served::remember(gw, live.doctor, &resources).await?;
+    let text = query_text(resource_type, parameters);
+    let failed = (spoiled > 0).then_some("integrity");
+    receipts::access(gw, caller, live, slot, &Deed { kind: AuditKind::Query, what: &what, query: Some(&text), failed });
+    Ok(Found { resources, outcomes: outcomes(live.missing(), spoiled) })
+}
+
+fn fits(query: &Query, one: &Indexed) -> bool {
+    let updated = DateRange::parse(&instant(one.row.last_updated));
+    query.matches(&one.id, &one.facts) && updated.is_some_and(|range| query.matches_last_updated(&range))
+}
+
+fn reference(one: &Foreign) -> String {
+    format!("{}/{}/_history/{}", one.resource_type, one.id, one.version)
+}
+
+fn query_text(resource_type: &str, parameters: &[(String, String)]) -> String {
+    let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!("{resource_type}?{}", pairs.join("&"))
+}
+
+/// The constant outcome, which never tells whether something was left out, and what is missing for other reasons.
+fn outcomes(missing: usize, spoiled: usize) -> Vec<Value> {
+    let outcome = |severity: &str, code: &str, text: String, detail: &str| {
+        json!({ "resourceType": "OperationOutcome", "issue": [{
+            "severity": severity, "code": code, "diagnostics": text,
+            "details": { "coding": [{ "system": crate::http::fault::CODE_SYSTEM, "code": detail }] },
+        }] })
+    };
+    let mut out = vec![outcome("information", "suppressed", "limited by consent".to_owned(), "limited-by-consent")];
+    if missing > 0 {
+        out.push(outcome("warning", "incomplete", format!("sources missing: {missing}"), "sources-missing"));
+    }
+    if spoiled > 0 {
+        let text = format!("{spoiled} records could not be verified, or not opened now, and are not shown");
+        out.push(outcome("warning", "incomplete", text, "not-verified"));
+    }
+    out
 }
 
 /// Reads one foreign record by its local id; call it when no own record has the id.
 ///
 /// # Errors
 /// 403 when the named session is not live, or for an instance that this person was served before; else 404.
-#[allow(clippy::unused_async, reason = "the signature comes first, the body follows")]
 pub async fn read(
-    _gw: &Arc<Gateway>,
-    _caller: &Caller,
-    _named: Option<&str>,
-    _resource_type: &str,
-    _id: &str,
-    _version: Option<u64>,
+    gw: &Arc<Gateway>,
+    caller: &Caller,
+    named: Option<&str>,
+    resource_type: &str,
+    id: &str,
+    version: Option<u64>,
 ) -> Result<Foreign, Fault> {
+    let candidates = match (named, grantee::doctor_of(caller)) {
+        (Some(named), _) => vec![named_session(gw, caller, named).await?],
+        (None, Some(doctor)) => gw.sessions.grantee.of_doctor(doctor),
+        (None, None) => return Err(Fault::not_found()),
+    };
+    for live in candidates {
+        let row = live.rows().into_iter().find(|(custodian, row)| {
+            row.resource_type == resource_type && foreign::local_id(gw, custodian, &row.record) == id
+        });
+        let Some((custodian, row)) = row else { continue };
+        if version.is_some_and(|v| v != row.version.0) {
+            continue;
+        }
+        match grantee::check(gw, caller, &live).await {
+            Ok(session) => return read_row(gw, caller, &live, &session, custodian, row).await,
+            Err(fault) if fault.status == 403 => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    let served = match grantee::doctor_of(caller) {
+        Some(doctor) => served::was_served(gw, doctor, resource_type, id)?,
+        None => false,
+    };
+    if served {
+        return Err(Fault::forbidden(Code::SessionNotLive.name(), "there is no live session for this record"));
+    }
     Err(Fault::not_found())
+}
+
+async fn read_row(
+    gw: &Arc<Gateway>,
+    caller: &Caller,
+    live: &Arc<Live>,
+    session: &vouchsafe_types::state::Session,
+    custodian: AccountId,
+    row: Arc<manifest::ManifestRow>,
+) -> Result<Foreign, Fault> {
+    let slot = gw.audit.reserve().await.map_err(|_| Fault::unavailable("the audit log cannot write"))?;
+    let what = vec![format!(
+        "{}/{}/_history/{}",
+        row.resource_type,
+        foreign::local_id(gw, &custodian, &row.record),
+        row.version
+    )];
+    let outcome = match foreign::index(gw, live, custodian, &row).await {
+        Ok(indexed) => foreign::serve(gw, caller, live, session, &indexed).await,
+        Err(not_shown) => Err(ServeFault::NotShown(not_shown)),
+    };
+    let deed = |failed| Deed { kind: AuditKind::Read, what: &what, query: None, failed };
+    match outcome {
+        Ok(resource) => {
+            if let Err(fault) = grantee::check(gw, caller, live).await {
+                slot.release();
+                return Err(fault);
+            }
+            served::remember(gw, live.doctor, std::slice::from_ref(&resource)).await?;
+            receipts::access(gw, caller, live, slot, &deed(None));
+            Ok(resource)
+        }
+        Err(ServeFault::Denied(_)) => {
+            slot.release();
+            Err(Fault::not_found())
+        }
+        Err(ServeFault::NotShown(not_shown)) => {
+            if let NotShown::Integrity(why) = &not_shown {
+                tracing::error!(custodian = %custodian, why, "a foreign record is not what was anchored and is not served");
+            }
+            receipts::access(gw, caller, live, slot, &deed(Some("integrity")));
+            Err(not_shown.into())
+        }
+    }
 }
 
 /// Judges an upload in a session that is named: live, this caller's, for this patient, and allowed to write.
 ///
 /// # Errors
 /// 403 with the ledger's code.
-#[allow(clippy::unused_async, reason = "the signature comes first, the body follows")]
-pub async fn upload(
-    _gw: &Arc<Gateway>,
-    _caller: &Caller,
-    _named: &str,
-    _patient: AccountId,
-) -> Result<SessionId, Fault> {
-    Err(Fault::unavailable("not built yet"))
+pub async fn upload(gw: &Arc<Gateway>, caller: &Caller, named: &str, patient: AccountId) -> Result<SessionId, Fault> {
+    let live = named_session(gw, caller, named).await?;
+    if live.patient != patient {
+        return Err(Fault::forbidden(Code::NotGranted.name(), "the session is for another patient"));
+    }
+    let session = grantee::check(gw, caller, &live).await?;
+    if !session.write {
+        return Err(Fault::forbidden(Code::ReadOnly.name(), "the grant does not allow writing"));
+    }
+    Ok(live.id)
 }
 
-/// Tells the patient's side of an upload that was anchored in a session.
-#[allow(clippy::unused_async, reason = "the signature comes first, the body follows")]
-pub async fn uploaded(
-    _gw: &Arc<Gateway>,
-    _caller: &Caller,
-    _session: SessionId,
-    _resource_type: &str,
-    _id: RecordId,
-    _version: u64,
-) {
+/// Sends the patient a receipt of an upload that was anchored in a session, from the entry that the audit log has of it.
+pub fn uploaded(gw: &Arc<Gateway>, patient: AccountId, session: SessionId, event: Value, recorded: Recorded) {
+    receipts::send(gw, patient, session, event, recorded);
 }
 
 /// The receipts that other organisations sent for a patient whose home this is: AuditEvents.
 ///
 /// # Errors
 /// When the store is not readable.
-#[allow(clippy::unused_async, reason = "the signature comes first, the body follows")]
-pub async fn receipts(_gw: &Arc<Gateway>, _patient: AccountId) -> Result<Vec<Value>, Fault> {
-    Ok(Vec::new())
+pub fn receipts(gw: &Arc<Gateway>, patient: AccountId) -> Result<Vec<Value>, Fault> {
+    Ok(receipts::of_patient(gw, patient)?.into_iter().map(|receipt| receipt.event).collect())
 }

@@ -1,0 +1,369 @@
+//! The custodian's end of a session: when the ledger says that a session was opened under a grant of one of this
+//! organisation's patients, the keys of exactly the admitted records are handed to the session, and to nobody else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use vouchsafe_types::{AccountId, Count, RequestId, SessionId, ids::RecordId, state::Request};
+
+use super::{
+    admission::Admission,
+    manifest::{self, Manifest, ManifestRow},
+    receipts,
+};
+use crate::{
+    consents,
+    fhir::{
+        compartment::{Reference, ResourceClass, class_of},
+        search::facts,
+    },
+    gateway::Gateway,
+    ledger::{self, View},
+    peers::{self, Message},
+    policy::session::machinery,
+    records::{Chart, RecordRow},
+    seal::{GrantKey, jwe, oaep},
+};
+
+/// How long a hand-over waits for the grantee's gateway before it goes on in the background.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
+/// What this custodian prepared and handed over. Keys are in memory only, and go when the grant or the session does.
+#[derive(Default)]
+pub struct Custodian {
+    prepared: Mutex<BTreeMap<RequestId, Arc<Prepared>>>,
+    handed: Mutex<BTreeMap<SessionId, RequestId>>,
+    /// Sessions that were opened before the grant's sealed detail came.
+    waiting: Mutex<BTreeMap<RequestId, BTreeSet<SessionId>>>,
+}
+
+/// One grant, ready for its sessions.
+struct Prepared {
+    charts: Vec<Chart>,
+    admission: Admission,
+    key: GrantKey,
+    rows: Mutex<BTreeMap<RecordId, ManifestRow>>,
+}
+
+impl Custodian {
+    fn prepared(&self, grant: &RequestId) -> Option<Arc<Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(grant).cloned()
+    }
+
+    /// Forgets a grant with its key and its manifest.
+    fn forget_grant(&self, grant: &RequestId) {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).remove(grant);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(grant);
+    }
+
+    /// Forgets that a session is to be told of new records.
+    pub(super) fn forget_session(&self, session: &SessionId) {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
+    }
+
+    fn sessions_of(&self, grant: &RequestId) -> Vec<SessionId> {
+        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        handed.iter().filter(|(_, of)| *of == grant).map(|(session, _)| *session).collect()
+    }
+
+    fn all_handed(&self) -> Vec<SessionId> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+}
+
+/// A grant was given: prepares it, so that the opening costs one RSA operation.
+pub(super) async fn granted(gw: &Arc<Gateway>, grant: RequestId) {
+    if let Err(why) = prepare(gw, grant).await {
+        tracing::debug!(%grant, %why, "a grant is not prepared yet");
+    }
+}
+
+/// A session was opened: hands over, when the grant concerns a chart here and the ledger says that the session lives.
+pub(super) async fn opened(gw: &Arc<Gateway>, session: SessionId, grant: RequestId, organization: AccountId) {
+    if organization == gw.org {
+        return;
+    }
+    match hand_over(gw, session, grant, None).await {
+        Ok(()) => {}
+        Err(NotHanded::NoDetail) => {
+            let mut waiting = gw.sessions.custodian.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.entry(grant).or_default().insert(session);
+        }
+        Err(NotHanded::NoChart) => {}
+        Err(why) => tracing::warn!(%session, %why, "nothing was handed to a session"),
+    }
+}
+
+/// A sealed detail came: sessions that were opened before it are served now.
+pub fn detail_came(gw: &Arc<Gateway>, request: RequestId) {
+    let waiting = {
+        let mut waiting = gw.sessions.custodian.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.remove(&request)
+    };
+    for session in waiting.into_iter().flatten() {
+        let gw = Arc::clone(gw);
+        tokio::spawn(async move {
+            if let Err(why) = hand_over(&gw, session, request, None).await {
+                tracing::warn!(%session, %why, "nothing was handed to a session");
+            }
+        });
+    }
+}
+
+/// A grant or its session ended: what was prepared, or is told of new records, is forgotten.
+pub(super) fn revoked(gw: &Gateway, grant: RequestId) {
+    let custodian = &gw.sessions.custodian;
+    for session in custodian.sessions_of(&grant) {
+        custodian.forget_session(&session);
+    }
+    custodian.forget_grant(&grant);
+}
+
+/// Forgets what ended without an act: sessions that expired or fell with a credential, and grants that ran out.
+pub(super) async fn sweep(gw: &Arc<Gateway>) {
+    for session in gw.sessions.custodian.all_handed() {
+        if let Err(ended) = ledger::session_live(&*gw.ledger, &gw.clock, &session).await {
+            if ended.code().is_some() {
+                gw.sessions.custodian.forget_session(&session);
+            }
+        }
+    }
+    let now = ledger::now(&*gw.ledger, &gw.clock);
+    let grants: Vec<_> = {
+        let prepared = gw.sessions.custodian.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.keys().copied().collect()
+    };
+    for grant in grants {
+        let Ok(Some(request)) = View(&*gw.ledger).request(&grant).await else { continue };
+        let lives = request
+            .decision
+            .as_ref()
+            .is_some_and(|d| d.revoked.is_none() && d.granted.as_ref().is_some_and(|terms| now < terms.valid_until));
+        if !lives {
+            gw.sessions.custodian.forget_grant(&grant);
+        }
+    }
+}
+
+/// A record of this organisation was written: sessions under grants that admit it get its key.
+pub(super) async fn written(gw: &Arc<Gateway>, row: &RecordRow) {
+    let concerned: Vec<_> = {
+        let prepared = gw.sessions.custodian.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared
+            .iter()
+            .filter(|(_, p)| p.charts.iter().any(|c| c.id == row.chart))
+            .map(|(id, p)| (*id, Arc::clone(p)))
+            .collect()
+    };
+    for (grant, prepared) in concerned {
+        let mut fresh = Vec::new();
+        match add_if_admitted(gw, &prepared, row, &mut fresh).await {
+            Ok(true) => {}
+            Ok(false) => {
+                // A new version may have left the grant; the old key opens only the old version, which is not shown.
+                prepared.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&row.id);
+                continue;
+            }
+            Err(why) => {
+                tracing::warn!(%why, "a new record was not looked into");
+                continue;
+            }
+        }
+        for session in gw.sessions.custodian.sessions_of(&grant) {
+            if let Err(why) = hand_over(gw, session, grant, Some(fresh.clone())).await {
+                tracing::warn!(%session, %why, "a new record was not handed to a session");
+            }
+        }
+    }
+}
+
+/// Why nothing was handed over.
+#[derive(Debug, thiserror::Error)]
+enum NotHanded {
+    #[error("no chart here is linked to the patient")]
+    NoChart,
+    #[error("the grant's detail has not come, or is not the one that the ledger commits to")]
+    NoDetail,
+    #[error("the grant is not in force")]
+    NoGrant,
+    #[error("{0}")]
+    Ledger(String),
+    #[error("the records cannot be read: {0}")]
+    Records(String),
+    #[error("the session is not live: {0}")]
+    NotLive(String),
+    #[error("the release could not be audited")]
+    Audit,
+    #[error("a key is not usable")]
+    Key,
+}
+
+async fn prepare(gw: &Arc<Gateway>, grant: RequestId) -> Result<Arc<Prepared>, NotHanded> {
+    if let Some(prepared) = gw.sessions.custodian.prepared(&grant) {
+        return Ok(prepared);
+    }
+    let view = View(&*gw.ledger);
+    let request: Request =
+        view.request(&grant).await.map_err(|e| NotHanded::Ledger(e.to_string()))?.ok_or(NotHanded::NoGrant)?;
+    let charts = gw.charts.by_account(&request.patient);
+    if charts.is_empty() {
+        return Err(NotHanded::NoChart);
+    }
+    let terms = request.decision.as_ref().and_then(|d| d.granted.as_ref()).ok_or(NotHanded::NoGrant)?;
+    let sealed = consents::detail(gw, grant, terms.detail).await.ok_or(NotHanded::NoDetail)?;
+    let admission = Admission::of(grant, &request, &sealed).ok_or(NotHanded::NoDetail)?;
+    let prepared = Arc::new(Prepared { charts, admission, key: GrantKey::generate(), rows: Mutex::default() });
+    for chart in &prepared.charts {
+        let rows = gw.records.list(&chart.id, None).map_err(|e| NotHanded::Records(e.to_string()))?;
+        for row in rows {
+            add_if_admitted(gw, &prepared, &row, &mut Vec::new()).await?;
+        }
+    }
+    let mut all = gw.sessions.custodian.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(Arc::clone(all.entry(grant).or_insert(prepared)))
+}
+
+/// Adds a record that the grant admits, and what it refers to of the organisation's own class: a Practitioner, a
+/// Location, a Medication. False when the grant does not admit it.
+async fn add_if_admitted(
+    gw: &Arc<Gateway>,
+    prepared: &Prepared,
+    row: &RecordRow,
+    added: &mut Vec<ManifestRow>,
+) -> Result<bool, NotHanded> {
+    if row.tombstone || class_of(&row.resource_type) != ResourceClass::Patient {
+        return Ok(false);
+    }
+    let value = look_into(gw, row).await?;
+    let found = facts(&row.resource_type, &value);
+    if !prepared.admission.admits(found.category, found.date) {
+        return Ok(false);
+    }
+    let mut todo = vec![(row.clone(), value)];
+    let mut seen = BTreeSet::from([row.id]);
+    while let Some((row, value)) = todo.pop() {
+        let entry = manifest_row(gw, &prepared.key, &row)?;
+        let have = {
+            let mut rows = prepared.rows.lock().unwrap_or_else(PoisonError::into_inner);
+            rows.insert(row.id, entry.clone()).is_some_and(|have| have.version == entry.version)
+        };
+        added.push(entry);
+        if have {
+            continue;
+        }
+        for target in targets(gw, &value)? {
+            if seen.insert(target.id) {
+                let value = look_into(gw, &target).await?;
+                todo.push((target, value));
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// An own record's content, to judge which grant admits it.
+async fn look_into(gw: &Gateway, row: &RecordRow) -> Result<Value, NotHanded> {
+    let opened = gw.records.open(&machinery(None), row).await.map_err(|e| NotHanded::Records(e.to_string()))?;
+    serde_json::from_slice(&opened.sealed_form).map_err(|_| NotHanded::Records("a record is not JSON".to_owned()))
+}
+
+/// The own records of the organisation's class that a resource refers to.
+fn targets(gw: &Gateway, value: &Value) -> Result<Vec<RecordRow>, NotHanded> {
+    let mut texts = Vec::new();
+    references(value, &mut texts);
+    let mut found = Vec::new();
+    for text in texts {
+        let reference = Reference::parse(text);
+        let (Some(kind), Some(id)) = (&reference.resource_type, &reference.id) else { continue };
+        if !reference.is_local() || class_of(kind) != ResourceClass::Organization {
+            continue;
+        }
+        let Ok(id) = id.parse() else { continue };
+        let target = gw.records.row(&id, None).map_err(|e| NotHanded::Records(e.to_string()))?;
+        found.extend(target.filter(|t| !t.tombstone && t.resource_type == *kind));
+    }
+    Ok(found)
+}
+
+/// Every `reference` in a resource; its depth is bounded by what the gateway accepts.
+fn references<'a>(value: &'a Value, out: &mut Vec<&'a str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| references(item, out)),
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(text) if name == "reference" => out.push(text),
+                    other => references(other, out),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn manifest_row(gw: &Gateway, key: &GrantKey, row: &RecordRow) -> Result<ManifestRow, NotHanded> {
+    let wrapped = gw.records.data_key_for_grant(row, key).map_err(|e| NotHanded::Records(e.to_string()))?;
+    Ok(ManifestRow {
+        handle: row.handle,
+        record: row.id,
+        version: row.version,
+        resource_type: row.resource_type.clone(),
+        last_updated: row.last_updated,
+        key: wrapped,
+    })
+}
+
+/// Hands to a session what its grant admits, or only `rows`, against the ledger's word that it lives; the release is
+/// audited, durably, before anything leaves.
+async fn hand_over(
+    gw: &Arc<Gateway>,
+    session_id: SessionId,
+    grant: RequestId,
+    rows: Option<Vec<ManifestRow>>,
+) -> Result<(), NotHanded> {
+    let prepared = prepare(gw, grant).await?;
+    ledger::fresh(&*gw.ledger, &gw.clock).map_err(|e| NotHanded::Ledger(e.to_string()))?;
+    let height = gw.ledger.head().height;
+    let session = ledger::session_live(&*gw.ledger, &gw.clock, &session_id)
+        .await
+        .map_err(|e| NotHanded::NotLive(e.to_string()))?;
+    if session.grant != grant {
+        return Err(NotHanded::NoGrant);
+    }
+    let rows = rows
+        .unwrap_or_else(|| prepared.rows.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect());
+    let endpoint = View(&*gw.ledger)
+        .endpoint(&session.organization)
+        .await
+        .map_err(|e| NotHanded::Ledger(e.to_string()))?
+        .ok_or_else(|| NotHanded::Ledger("the grantee has no endpoint".to_owned()))?;
+    receipts::released(gw, &prepared.charts[0], session_id, &session, height, rows.len())
+        .await
+        .map_err(|_| NotHanded::Audit)?;
+    gw.sessions.custodian.handed.lock().unwrap_or_else(PoisonError::into_inner).insert(session_id, grant);
+    // An empty hand-over is one too: the grantee then knows that nothing is missing.
+    let parts: Vec<_> = if rows.is_empty() { vec![&rows[..]] } else { rows.chunks(manifest::ROWS).collect() };
+    let mut deliveries = Vec::new();
+    for (index, rows) in parts.iter().enumerate() {
+        let manifest = Manifest {
+            custodian: gw.org,
+            session: session_id,
+            grant,
+            part: Count(index as u64 + 1),
+            parts: Count(parts.len() as u64),
+            height: Count(height),
+            // The key that the opening named, as the ledger holds it: the grantee cannot name another afterwards.
+            key: oaep::wrap_to(&session.recipient, &prepared.key).map_err(|_| NotHanded::Key)?,
+            rows: rows.to_vec(),
+        };
+        let plain = zeroize::Zeroizing::new(serde_json::to_vec(&manifest).map_err(|_| NotHanded::Key)?);
+        let sealed = jwe::encrypt_compact(manifest::TYP, &plain, &endpoint.rsa).map_err(|_| NotHanded::Key)?;
+        deliveries.push(peers::deliver(gw, session.organization, Message::Manifest(sealed), HAND_OVER));
+    }
+    futures::future::join_all(deliveries).await;
+    Ok(())
+}
