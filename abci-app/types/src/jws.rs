@@ -1,7 +1,8 @@
 //! The envelope: a compact JWS (RFC 7515, EdDSA by RFC 8037) with exactly the header members `alg`, `kid`, `typ` and
 //! `chain`. Signatures are judged by ZIP-215, so that single and batch verification agree.
 
-use ed25519_consensus::{Signature, VerificationKey, VerificationKeyBytes};
+use ed25519_consensus::{Signature, VerificationKey, VerificationKeyBytes, batch};
+use rand_core::{CryptoRng, RngCore};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -203,6 +204,24 @@ impl Unverified {
         }
         Ok(VerifiedTx { kid: self.kid, tx: self.tx, hash: self.hash })
     }
+}
+
+/// Checks many signatures at once, each with the key that the ledger holds under its `kid`. The answers are those of
+/// `Unverified::verify`, whatever the random numbers, which only keep a forger from preparing a batch that cancels out.
+pub fn verify_batch(
+    txs: Vec<(Unverified, OkpJwk)>,
+    rng: impl RngCore + CryptoRng,
+) -> Vec<Result<VerifiedTx, Rejection>> {
+    let mut batch = batch::Verifier::new();
+    for (tx, key) in &txs {
+        let (message, signature) = tx.signed();
+        batch.queue((VerificationKeyBytes::from(*key.bytes()), Signature::from(*signature), message));
+    }
+    if batch.verify(rng).is_ok() && txs.iter().all(|(tx, key)| key.kid() == tx.kid) {
+        return txs.into_iter().map(|(tx, _)| Ok(VerifiedTx { kid: tx.kid, tx: tx.tx, hash: tx.hash })).collect();
+    }
+    // One bad signature spoils a batch; who it is, each one's own check says.
+    txs.into_iter().map(|(tx, key)| tx.verify(&key)).collect()
 }
 
 use crate::time::TimeMs;

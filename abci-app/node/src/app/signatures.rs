@@ -1,0 +1,112 @@
+//! Signatures are checked once: at admission, or as a batch when a block brings transactions that were not admitted
+//! here.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Mutex,
+};
+
+use rand_core::OsRng;
+use vouchsafe_core::StateRead;
+use vouchsafe_types::{Hash32, Kid, OkpJwk, Rejection, VerifiedTx, jws, keys, state, tx::Unverified};
+
+use super::{Read, lock};
+
+/// How many bytes of transactions are kept: some blocks' worth.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// How many transactions are kept, because small ones weigh more in memory than on the wire.
+const MAX_TXS: usize = 20_000;
+/// How many signatures are checked as one; more gain little, and one bad one spoils the batch.
+const BATCH: usize = 128;
+
+/// Transactions whose signatures were found good, the oldest dropped first.
+///
+/// The key is the hash of the whole transaction and the `kid`. The signature is a fact about these bytes and the key
+/// that `kid` names by thumbprint, so it holds in any state; whether the key may still act is judged when it is
+/// applied.
+#[derive(Debug, Default)]
+pub(super) struct Signatures {
+    verified: BTreeMap<Hash32, (VerifiedTx, usize)>,
+    order: VecDeque<Hash32>,
+    bytes: usize,
+}
+
+impl Signatures {
+    /// Keeps a transaction of `size` bytes.
+    pub(super) fn keep(&mut self, tx: VerifiedTx, size: usize) {
+        let hash = tx.hash();
+        if self.verified.insert(hash, (tx, size)).is_none() {
+            self.bytes += size;
+            self.order.push_back(hash);
+        }
+        while self.bytes > MAX_BYTES || self.order.len() > MAX_TXS {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.drop_one(&oldest);
+        }
+    }
+
+    /// Drops what is in a block now.
+    pub(super) fn forget<'a>(&mut self, hashes: impl Iterator<Item = &'a Hash32>) {
+        // Their places in `order` stay until they are the oldest; dropping them twice does nothing.
+        for hash in hashes {
+            self.drop_one(hash);
+        }
+    }
+
+    fn drop_one(&mut self, hash: &Hash32) {
+        if let Some((_, size)) = self.verified.remove(hash) {
+            self.bytes -= size;
+        }
+    }
+
+    fn get(&self, hash: &Hash32) -> Option<VerifiedTx> {
+        self.verified.get(hash).map(|(tx, _)| tx.clone())
+    }
+}
+
+/// The key that the state holds under a `kid`, whatever it may still do.
+pub(super) fn key_of(state: &impl StateRead, kid: &Kid) -> Option<OkpJwk> {
+    state::Key::from_bytes(&state.get(&keys::key(kid))?).map(|key| key.ed25519)
+}
+
+/// Reads transactions with `parse`, and checks the signatures of those that are not in the cache and whose key `parse`
+/// found.
+pub(super) fn read(
+    txs: &[Vec<u8>],
+    cache: &Mutex<Signatures>,
+    parse: impl Fn(&[u8]) -> Result<(Unverified, Option<OkpJwk>), Rejection>,
+) -> Vec<Result<Read, Rejection>> {
+    let mut reads: Vec<Option<Result<Read, Rejection>>> = Vec::with_capacity(txs.len());
+    let mut waiting = Vec::new();
+    for (index, raw) in txs.iter().enumerate() {
+        let known = lock(cache).get(&jws::hash_of(raw));
+        reads.push(match known {
+            Some(tx) => Some(Ok(Read::Verified(tx))),
+            None => match parse(raw) {
+                Err(rejection) => Some(Err(rejection)),
+                Ok((tx, None)) => Some(Ok(Read::KeyUnknown(tx))),
+                Ok((tx, Some(key))) => {
+                    waiting.push((index, (tx, key)));
+                    None
+                }
+            },
+        });
+    }
+    for (index, verified) in check(waiting) {
+        if let Ok(tx) = &verified {
+            lock(cache).keep(tx.clone(), txs[index].len());
+        }
+        reads[index] = Some(verified.map(Read::Verified));
+    }
+    reads.into_iter().flatten().collect()
+}
+
+fn check(mut waiting: Vec<(usize, (Unverified, OkpJwk))>) -> Vec<(usize, Result<VerifiedTx, Rejection>)> {
+    let mut checked = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
+        let (indices, signed): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        checked.extend(indices.into_iter().zip(jws::verify_batch(signed, OsRng)));
+    }
+    checked
+}

@@ -1,0 +1,208 @@
+//! Checks what the ledger is said to hold, trusting nothing but a genesis digest.
+//!
+//! Pure: no clock, no network, no store. A proof that says anything which the check does not cover is refused, so that
+//! no bit of a proof can be changed unnoticed.
+
+use ics23::{CommitmentProof, HostFunctionsManager, commitment_proof::Proof};
+use prost_ics23::Message as _;
+use serde_json::Value;
+use tendermint::block::signed_header::SignedHeader;
+use tendermint_light_client_verifier::{ProdVerifier, Verdict, types::UntrustedBlockState};
+use vouchsafe_types::{Hash32, Rejection, TimeMs, b64, genesis::Genesis};
+
+use crate::{NodeError, comet, comet::Chain, proof::LedgerProof};
+
+/// Why a proof, or a genesis document, does not convince.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The genesis document's digest is not the one trusted.
+    #[error("the genesis document's digest is {got}, trusted is {trusted}")]
+    OtherDigest {
+        /// The digest trusted.
+        trusted: Hash32,
+        /// The document's.
+        got: Hash32,
+    },
+    /// The genesis document does not hold by itself.
+    #[error("the genesis document: {0}")]
+    Genesis(Rejection),
+    /// A part of the proof is not of its form, or says more than is checked.
+    #[error("{part} is not of its form: {why}")]
+    Malformed {
+        /// Which member.
+        part: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// The header is of another chain.
+    #[error("the header is of chain {got}, trusted is {trusted}")]
+    OtherChain {
+        /// The trusted chain's id.
+        trusted: String,
+        /// The header's.
+        got: String,
+    },
+    /// The header is not that of the height after the state's.
+    #[error("the header is at height {got}, the state at {height} needs the next")]
+    OtherHeight {
+        /// The state's height.
+        height: u64,
+        /// The header's.
+        got: u64,
+    },
+    /// The validators listed are not those trusted.
+    #[error("the validators are not those of the genesis document")]
+    OtherValidators,
+    /// The header is not committed by those validators.
+    #[error("the header is not committed: {0}")]
+    NotCommitted(String),
+    /// The Merkle proof does not lead from the key and value to the header's root.
+    #[error("the Merkle proof does not hold: {0}")]
+    BadProof(String),
+}
+
+/// What is trusted: a chain and its validators, taken from a genesis document with the digest that a person trusts.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    chain: Chain,
+    validators: Value,
+}
+
+impl Trust {
+    /// Trusts the genesis document when its digest is `digest` and its founders signed it.
+    ///
+    /// # Errors
+    /// `OtherDigest`, `Genesis`, `Malformed`.
+    pub fn new(genesis: &Genesis, digest: Hash32) -> Result<Self, VerifyError> {
+        let got = genesis.body.digest();
+        if got != digest {
+            return Err(VerifyError::OtherDigest { trusted: digest, got });
+        }
+        genesis.check().map_err(VerifyError::Genesis)?;
+        let of_form = |e: NodeError| malformed("the genesis document", e);
+        let chain = Chain::new(genesis).map_err(of_form)?;
+        let validators = chain.validators_json().map_err(of_form)?;
+        Ok(Self { chain, validators })
+    }
+
+    /// The id of the chain trusted.
+    pub fn chain_id(&self) -> &str {
+        self.chain.id().as_str()
+    }
+}
+
+/// What a proof proved. It can be made only here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedValue {
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+    height: u64,
+    time: TimeMs,
+}
+
+impl VerifiedValue {
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The value under it; `None` when nothing is.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value.as_deref()
+    }
+
+    /// The height of the state.
+    pub const fn height(&self) -> u64 {
+        self.height
+    }
+
+    /// The time of the header that carries the root: the state was as proved when that block was made.
+    pub const fn time(&self) -> TimeMs {
+        self.time
+    }
+}
+
+/// Checks a proof.
+///
+/// # Errors
+/// A `VerifyError` that names what does not hold.
+pub fn verify_proof(proof: &LedgerProof, trust: &Trust) -> Result<VerifiedValue, VerifyError> {
+    if proof.validators != trust.validators {
+        return Err(VerifyError::OtherValidators);
+    }
+    let signed = verify_header(&proof.signed_header, trust)?;
+    let got = signed.header.height.value();
+    if proof.height.checked_add(1) != Some(got) {
+        return Err(VerifyError::OtherHeight { height: proof.height, got });
+    }
+    let value = match &proof.value {
+        None => None,
+        Some(text) => Some(b64::decode(text).ok_or_else(|| malformed("value", "not canonical base64url"))?),
+    };
+    verify_merkle(proof, value.as_deref(), signed.header.app_hash.as_bytes())?;
+    let time = comet::time_ms(signed.header.time).ok_or_else(|| malformed("signed_header", "a time before 1970"))?;
+    Ok(VerifiedValue { key: proof.key.as_bytes().to_vec(), value, height: proof.height, time })
+}
+
+/// Checks that a header in CometBFT's JSON is committed by the trusted validators of the trusted chain.
+///
+/// # Errors
+/// `Malformed`, `OtherChain`, `OtherValidators`, `NotCommitted`.
+pub fn verify_header(json: &Value, trust: &Trust) -> Result<SignedHeader, VerifyError> {
+    let signed: SignedHeader =
+        serde_json::from_value(json.clone()).map_err(|e| malformed("signed_header", e))?;
+    // Members that the reader skips, and texts that it reads as the same value, are covered by no signature.
+    if serde_json::to_value(&signed).ok().as_ref() != Some(json) {
+        return Err(malformed("signed_header", "it is not written as CometBFT writes it"));
+    }
+    check_committed(&signed, trust)?;
+    Ok(signed)
+}
+
+/// Checks that a header is committed by the trusted validators of the trusted chain.
+pub(crate) fn check_committed(signed: &SignedHeader, trust: &Trust) -> Result<(), VerifyError> {
+    let (trusted, got) = (trust.chain.id(), &signed.header.chain_id);
+    if trusted != got {
+        return Err(VerifyError::OtherChain { trusted: trusted.to_string(), got: got.to_string() });
+    }
+    if signed.header.validators_hash != trust.chain.validators().hash() {
+        return Err(VerifyError::OtherValidators);
+    }
+    let verifier = ProdVerifier::default();
+    let block =
+        UntrustedBlockState { signed_header: signed, validators: trust.chain.validators(), next_validators: None };
+    for verdict in [verifier.verify_validator_sets(&block), verifier.verify_commit(&block)] {
+        match verdict {
+            Verdict::Success => {}
+            Verdict::NotEnoughTrust(tally) => return Err(VerifyError::NotCommitted(tally.to_string())),
+            Verdict::Invalid(why) => return Err(VerifyError::NotCommitted(why.to_string())),
+        }
+    }
+    Ok(())
+}
+
+fn verify_merkle(proof: &LedgerProof, value: Option<&[u8]>, root: &[u8]) -> Result<(), VerifyError> {
+    let bytes = b64::decode(&proof.ics23).ok_or_else(|| malformed("ics23", "not canonical base64url"))?;
+    let merkle = CommitmentProof::decode(bytes.as_slice()).map_err(|e| malformed("ics23", e))?;
+    // Protobuf has many texts for one message, and unknown fields that a reader skips; only one text is taken.
+    if merkle.encode_to_vec() != bytes {
+        return Err(malformed("ics23", "not the canonical text of its message"));
+    }
+    let (spec, key) = (jmt::ics23_spec(), proof.key.as_bytes());
+    let root = &root.to_vec();
+    let holds = match (&merkle.proof, value) {
+        (Some(Proof::Exist(_)), Some(value)) => {
+            ics23::verify_membership::<HostFunctionsManager>(&merkle, &spec, root, key, value)
+        }
+        // ICS-23 does not compare the key that a proof of absence names with the one asked for.
+        (Some(Proof::Nonexist(absent)), None) => {
+            absent.key == key && ics23::verify_non_membership::<HostFunctionsManager>(&merkle, &spec, root, key)
+        }
+        _ => return Err(malformed("ics23", "not the kind of proof that the value needs")),
+    };
+    if holds { Ok(()) } else { Err(VerifyError::BadProof(format!("key {:?}", proof.key))) }
+}
+
+fn malformed(part: &'static str, why: impl std::fmt::Display) -> VerifyError {
+    VerifyError::Malformed { part, why: why.to_string() }
+}

@@ -1,0 +1,1 @@
+//! The tree's store by itself: versions, pruning, removal.
