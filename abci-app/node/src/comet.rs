@@ -207,8 +207,7 @@ impl Chain {
     }
 
     fn header(&self, draft: &Draft, proposer: account::Id) -> Result<Header, NodeError> {
-        let txs: Vec<Vec<u8>> =
-            draft.txs.iter().map(|tx| vouchsafe_types::jws::hash_of(tx).0.to_vec()).collect();
+        let txs: Vec<Vec<u8>> = draft.txs.iter().map(|tx| vouchsafe_types::jws::hash_of(tx).0.to_vec()).collect();
         Ok(Header {
             version: Version { block: BLOCK_PROTOCOL, app: APP_VERSION },
             chain_id: self.id.clone(),

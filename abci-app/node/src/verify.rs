@@ -149,8 +149,7 @@ pub fn verify_proof(proof: &LedgerProof, trust: &Trust) -> Result<VerifiedValue,
 /// # Errors
 /// `Malformed`, `OtherChain`, `OtherValidators`, `NotCommitted`.
 pub fn verify_header(json: &Value, trust: &Trust) -> Result<SignedHeader, VerifyError> {
-    let signed: SignedHeader =
-        serde_json::from_value(json.clone()).map_err(|e| malformed("signed_header", e))?;
+    let signed: SignedHeader = serde_json::from_value(json.clone()).map_err(|e| malformed("signed_header", e))?;
     // Members that the reader skips, and texts that it reads as the same value, are covered by no signature.
     if serde_json::to_value(&signed).ok().as_ref() != Some(json) {
         return Err(malformed("signed_header", "it is not written as CometBFT writes it"));

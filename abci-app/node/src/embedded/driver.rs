@@ -151,4 +151,3 @@ impl Driver {
 fn code_of(number: u32) -> Option<Code> {
     Code::ALL.iter().copied().find(|code| code.number() == number)
 }
-

@@ -34,13 +34,7 @@ impl Plan {
     ///
     /// # Errors
     /// What the tree says.
-    pub fn new(
-        view: &View,
-        delta: Delta,
-        height: u64,
-        time: TimeMs,
-        results_hash: Hash32,
-    ) -> Result<Self, NodeError> {
+    pub fn new(view: &View, delta: Delta, height: u64, time: TimeMs, results_hash: Hash32) -> Result<Self, NodeError> {
         let last = view.head();
         let changes = effective(view, delta.merkle);
         let version = last.map_or(0, |h| h.version + 1);
@@ -53,8 +47,7 @@ impl Plan {
                 plan.head.app_hash = last.app_hash;
             }
             _ => {
-                let hashed: Vec<_> =
-                    changes.into_iter().map(|(k, v)| (KeyHash::with::<Sha256>(&k), k, v)).collect();
+                let hashed: Vec<_> = changes.into_iter().map(|(k, v)| (KeyHash::with::<Sha256>(&k), k, v)).collect();
                 let set = hashed.iter().map(|(hash, _, value)| (*hash, value.clone()));
                 let (root, update) = Sha256Jmt::new(view).put_value_set(set, version)?;
                 plan.head.app_hash = Hash32(root.0);

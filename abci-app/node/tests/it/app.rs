@@ -157,11 +157,8 @@ fn admission_refuses_what_a_block_would() {
     let late = app.check_tx(c.anchor(2).as_bytes(), at(300_000)).unwrap();
     assert_eq!(late.unwrap_err().code, Code::Expired);
     let stranger = crate::consortium::SeedKey::new(77);
-    let tx = vouchsafe_types::tx::End {
-        nonce: c.nonce(),
-        expires: at(1000),
-        session: vouchsafe_types::SessionId([0; 16]),
-    };
+    let tx =
+        vouchsafe_types::tx::End { nonce: c.nonce(), expires: at(1000), session: vouchsafe_types::SessionId([0; 16]) };
     assert_eq!(code(&c.sign(&stranger, tx)), Code::UnknownKey);
 }
 

@@ -69,8 +69,7 @@ impl Consortium {
             credential: CredentialId([n; 16]),
             identity: Hash32([n; 32]),
         };
-        let mut founders =
-            vec![founder(&authority, Role::Authority, 1), founder(&hospital, Role::Hospital, 2)];
+        let mut founders = vec![founder(&authority, Role::Authority, 1), founder(&hospital, Role::Hospital, 2)];
         founders.sort_by_key(|f| f.account);
         let params = Params { organization_per_block: Count(100_000), ..Params::default() };
         let body = GenesisBody {
@@ -150,12 +149,7 @@ impl Consortium {
 
     /// The hospital says where its gateway is.
     pub(crate) fn endpoint(&self, url: &str) -> String {
-        let tx = SetEndpoint {
-            nonce: self.nonce(),
-            expires: self.now().plus(300_000),
-            url: url.into(),
-            rsa: rsa(2),
-        };
+        let tx = SetEndpoint { nonce: self.nonce(), expires: self.now().plus(300_000), url: url.into(), rsa: rsa(2) };
         self.sign(&self.hospital, tx)
     }
 
