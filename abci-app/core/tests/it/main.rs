@@ -8,6 +8,7 @@ mod consent;
 mod custody;
 mod keys;
 mod parties;
+mod property;
 mod records;
 mod story;
 mod world;
