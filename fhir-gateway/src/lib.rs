@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod consents;
 pub mod fhir;
+pub mod foundation;
 pub mod gateway;
 pub mod http;
 pub mod ledger;

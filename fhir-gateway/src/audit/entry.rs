@@ -22,6 +22,19 @@ pub struct NewEntry {
     pub caller: Option<String>,
 }
 
+/// Whom and what an entry is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The chart.
+    pub chart: Option<RecordId>,
+    /// The patient's account.
+    pub account: Option<AccountId>,
+    /// The session in which it happens.
+    pub session: Option<SessionId>,
+    /// Who does it: the OAuth client, for a person the account's id.
+    pub caller: Option<String>,
+}
+
 impl std::fmt::Debug for NewEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "NewEntry({})", self.id)
@@ -47,6 +60,8 @@ pub struct AuditEntry {
     pub index: Count,
     /// The slot that was reserved for it.
     pub slot: Count,
+    /// How many slots it speaks for; more than one only when a crash lost several.
+    pub slots: Count,
     /// The AuditEvent's id.
     pub id: RecordId,
     /// When it was recorded, by the later of block time and the gateway's clock.
@@ -57,13 +72,18 @@ pub struct AuditEntry {
     pub account: Option<AccountId>,
     /// The session in which it happened.
     pub session: Option<SessionId>,
-    /// Who did it.
+    /// Who did it: the OAuth client, for a person the account's id.
     pub caller: Option<String>,
     /// The AuditEvent.
     pub event: serde_json::Value,
 }
 
 impl AuditEntry {
+    /// Whom and what it is about.
+    pub(super) fn about(&self) -> About {
+        About { chart: self.chart, account: self.account, session: self.session, caller: self.caller.clone() }
+    }
+
     /// The bytes that the leaf hashes.
     ///
     /// # Panics
@@ -113,4 +133,21 @@ pub struct AuditProof {
     pub path: Vec<Hash32>,
     /// The ledger's proof of the head.
     pub ledger: LedgerProof,
+}
+
+impl NewEntry {
+    /// An entry about someone.
+    pub(super) fn new(id: RecordId, event: serde_json::Value, about: About) -> Self {
+        let About { chart, account, session, caller } = about;
+        Self { id, event, chart, account, session, caller }.with_id()
+    }
+
+    /// The same, its AuditEvent named by its id.
+    #[must_use]
+    pub fn with_id(mut self) -> Self {
+        if let Some(event) = self.event.as_object_mut() {
+            event.shift_insert(1, "id".to_owned(), self.id.to_string().into());
+        }
+        self
+    }
 }

@@ -1,12 +1,14 @@
 //! R4's patient compartment (<https://hl7.org/fhir/R4/compartmentdefinition-patient.html>): which patient a resource
 //! is about, and hence to whose chart it belongs.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::json_path;
 
 /// A reference as a resource holds it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reference {
     /// The type of the target, when the reference says it.
     pub resource_type: Option<String>,

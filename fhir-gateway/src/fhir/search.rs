@@ -1,6 +1,7 @@
 //! Search parameters (<https://hl7.org/fhir/R4/search.html>): the few that the first gateway needs, strictly. What is
 //! not known is refused by name, because a filter silently left out would answer another question than was asked.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -20,7 +21,8 @@ pub const MAX_COUNT: usize = 1000;
 pub type Token = (Option<String>, String);
 
 /// What a resource can be found by. It is health data: no Debug.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SearchFacts {
     /// The patient it is about.
     pub patient: Option<Reference>,

@@ -3,6 +3,7 @@
 //! **Architecture invariant:** nothing here knows FHIR, HTTP or the gateway's disk. A rule of consent that is judged here
 //! (`session_live`) only reads what the machine wrote, by the machine's own rules.
 
+mod embedded;
 mod live;
 mod signer;
 mod stream;
@@ -14,6 +15,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use vouchsafe_types::{Event, Hash32, Rejection, TimeMs};
 
+pub use embedded::EmbeddedLedger;
 pub use live::{NotLive, session_live};
 pub use signer::{SignError, Signer, random_nonce, stamp};
 pub use stream::{BlockEvents, BlockStream};
@@ -46,8 +48,14 @@ pub struct Committed {
     pub events: Vec<Event>,
 }
 
-/// What the ledger says of one key, provable to whoever trusts the genesis digest. Read by `vouchsafe_node::verify`.
+/// What the ledger says of one key, provable to whoever trusts the genesis digest: a `vouchsafe_node::LedgerProof` as JSON,
+/// which is handed on as it is and read by whoever verifies it.
 pub type LedgerProof = serde_json::Value;
+
+/// The value that a proof shows; none when it shows that there is none.
+pub fn proved_value(proof: &LedgerProof) -> Option<Vec<u8>> {
+    proof["value"].as_str().and_then(vouchsafe_types::b64::decode)
+}
 
 /// A ledger.
 #[async_trait]

@@ -1,11 +1,26 @@
 //! Charts: one for each Patient resource, and one for what belongs to the organisation itself.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use serde::{Deserialize, Serialize};
-use vouchsafe_types::{AccountId, Handle, RecordId};
+use tokio::sync::Mutex;
+use vouchsafe_types::{AccountId, Handle, RecordId, tx::Role};
 
-use super::WriteError;
+use super::{Directory, WriteError};
+use crate::{
+    foundation::Foundation,
+    ledger::View,
+    seal::{CustodyKey, CustodyRoot, PatientKey, WrappedKey, oaep},
+    store::{StoreError, Table},
+};
+
+/// chart → `Stored`.
+const CHARTS: Table = "charts";
+/// The custody root's name in the keystore.
+const ROOT: &str = "custody";
 
 /// A patient's chart at this custodian, or the organisation's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,66 +36,186 @@ pub struct Chart {
     pub custodial: bool,
 }
 
+/// A chart with its keys, as it lies in the database.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    chart: Chart,
+    /// Under the custody root of the keystore.
+    custody: WrappedKey,
+    /// Likewise; none for the organisation's own chart.
+    patient: Option<WrappedKey>,
+}
+
 /// All charts of this custodian, with their keys. Cheap to clone.
 #[derive(Clone)]
 pub struct Charts {
     inner: Arc<Inner>,
 }
 
-struct Inner {}
+struct Inner {
+    ground: Foundation,
+    directory: Directory,
+    root: CustodyRoot,
+    organization: Chart,
+    known: RwLock<Known>,
+    /// Held while a chart is read, changed and written.
+    changing: Mutex<()>,
+}
 
-const NOT_BUILT: &str = "not built yet";
+#[derive(Default)]
+struct Known {
+    by_id: HashMap<RecordId, Stored>,
+    by_handle: HashMap<Handle, RecordId>,
+}
+
+impl Known {
+    fn set(&mut self, stored: Stored) {
+        self.by_handle.insert(stored.chart.handle, stored.chart.id);
+        self.by_id.insert(stored.chart.id, stored);
+    }
+}
 
 impl Charts {
+    /// Reads the charts; makes the organisation's own at the first start.
+    ///
+    /// # Errors
+    /// When the keystore or the database cannot be read or written.
+    pub async fn open(ground: Foundation, directory: Directory) -> Result<Self, WriteError> {
+        let root = ground.keystore.custody_root(ROOT).map_err(|e| WriteError::Unavailable(e.to_string()))?;
+        let mut known = Known::default();
+        for (_, value) in ground.db.scan_prefix(CHARTS, &[])? {
+            known.set(crate::store::from_json(CHARTS, &value)?);
+        }
+        let own = known.by_id.values().find(|stored| stored.patient.is_none()).cloned();
+        let own = match own {
+            Some(own) => own,
+            None => {
+                let own = fresh(&root, Foundation::new_id(), false);
+                ground.db.put_json(CHARTS, &own.chart.id.0, &own).await?;
+                known.set(own.clone());
+                own
+            }
+        };
+        let inner = Inner {
+            ground,
+            directory,
+            root,
+            organization: own.chart,
+            known: RwLock::new(known),
+            changing: Mutex::new(()),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(&self.inner.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn stored(&self, id: &RecordId) -> Result<Stored, WriteError> {
+        self.known(|known| known.by_id.get(id).cloned()).ok_or(WriteError::NotFound)
+    }
+
     /// The chart with this id.
     pub fn by_id(&self, id: &RecordId) -> Option<Chart> {
-        let _ = (&self.inner, id);
-        None
+        self.known(|known| known.by_id.get(id).map(|stored| stored.chart.clone()))
     }
 
     /// The charts that an account is linked with.
     pub fn by_account(&self, account: &AccountId) -> Vec<Chart> {
-        let _ = account;
-        Vec::new()
+        let of_account = |stored: &&Stored| stored.chart.account.as_ref() == Some(account);
+        self.known(|known| known.by_id.values().filter(of_account).map(|stored| stored.chart.clone()).collect())
     }
 
     /// The chart with this handle.
     pub fn by_handle(&self, handle: &Handle) -> Option<Chart> {
-        let _ = handle;
-        None
+        self.known(|known| known.by_handle.get(handle).and_then(|id| known.by_id.get(id)).map(|s| s.chart.clone()))
     }
 
     /// The chart of what belongs to the organisation itself.
     pub fn organization_chart(&self) -> Chart {
-        Chart { id: RecordId([0; 16]), handle: Handle([0; 16]), account: None, custodial: false }
+        self.inner.organization.clone()
     }
 
     /// Opens a chart for a new Patient resource, with keys of its own.
     ///
     /// # Errors
-    /// When the database cannot write.
+    /// `Conflict` when there is one; else when the database cannot write.
     pub async fn open_chart(&self, id: RecordId) -> Result<Chart, WriteError> {
-        let _ = id;
-        Err(WriteError::Unavailable(NOT_BUILT.into()))
+        let _changing = self.inner.changing.lock().await;
+        if self.by_id(&id).is_some() {
+            return Err(WriteError::Conflict { have: 1 });
+        }
+        let stored = fresh(&self.inner.root, id, true);
+        let chart = stored.chart.clone();
+        self.write(stored).await?;
+        Ok(chart)
+    }
+
+    /// Forgets a chart whose Patient resource was not written after all.
+    pub(super) async fn discard(&self, id: &RecordId) -> Result<(), WriteError> {
+        let _changing = self.inner.changing.lock().await;
+        self.inner.ground.db.remove(CHARTS, &id.0).await?;
+        let mut known = self.inner.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stored) = known.by_id.remove(id) {
+            known.by_handle.remove(&stored.chart.handle);
+        }
+        Ok(())
+    }
+
+    /// The ids of all patients' charts.
+    pub(super) fn patients(&self) -> Vec<RecordId> {
+        self.known(|known| known.by_id.values().filter(|s| s.patient.is_some()).map(|s| s.chart.id).collect())
+    }
+
+    async fn write(&self, stored: Stored) -> Result<(), StoreError> {
+        self.inner.ground.db.put_json(CHARTS, &stored.chart.id.0, &stored).await?;
+        self.inner.known.write().unwrap_or_else(PoisonError::into_inner).set(stored);
+        Ok(())
     }
 
     /// Links a chart to an account, by the patient's word, which the caller has checked: from now on the patient's
     /// devices open the chart's records.
     ///
     /// # Errors
-    /// When there is no such chart or account, or the ledger or the database is away.
+    /// `NotFound` when there is no such chart, or no such patient's account; else when the ledger or the database is
+    /// away.
     pub async fn link(&self, chart: &RecordId, account: AccountId) -> Result<Chart, WriteError> {
-        let _ = (chart, account);
-        Err(WriteError::Unavailable(NOT_BUILT.into()))
+        let found = View(&*self.inner.ground.ledger).account(&account).await?;
+        let Some(patient) = found.filter(|a| a.role == Role::Patient) else { return Err(WriteError::NotFound) };
+        let chart = self.set_account(chart, Some(account), patient.custodial).await?;
+        self.rewrap_chart(&chart, &account).await?;
+        Ok(chart)
     }
 
-    /// Ends a link.
+    /// Ends a link. The keys that the devices were given open what they opened before, and nothing is wrapped to them any
+    /// more.
     ///
     /// # Errors
-    /// When there is no such chart, or the database is away.
+    /// `NotFound` when there is no such chart; else when the database is away.
     pub async fn unlink(&self, chart: &RecordId) -> Result<Chart, WriteError> {
-        let _ = chart;
-        Err(WriteError::Unavailable(NOT_BUILT.into()))
+        let chart = self.set_account(chart, None, false).await?;
+        self.inner.directory.put_own_key(chart.handle, Vec::new()).await?;
+        Ok(chart)
+    }
+
+    async fn set_account(
+        &self,
+        chart: &RecordId,
+        account: Option<AccountId>,
+        custodial: bool,
+    ) -> Result<Chart, WriteError> {
+        let _changing = self.inner.changing.lock().await;
+        let mut stored = self.stored(chart)?;
+        if stored.patient.is_none() {
+            // The organisation's own chart belongs to no patient.
+            return Err(WriteError::NotFound);
+        }
+        stored.chart.account = account;
+        stored.chart.custodial = custodial;
+        let chart = stored.chart.clone();
+        self.write(stored).await?;
+        Ok(chart)
     }
 
     /// Wraps the patient keys of all charts of an account to the devices that it has now: for whoever hears that a
@@ -89,7 +224,46 @@ impl Charts {
     /// # Errors
     /// When the ledger or the database is away.
     pub async fn rewrap(&self, account: &AccountId) -> Result<(), WriteError> {
-        let _ = account;
-        Err(WriteError::Unavailable(NOT_BUILT.into()))
+        for chart in self.by_account(account) {
+            self.rewrap_chart(&chart, account).await?;
+        }
+        Ok(())
+    }
+
+    async fn rewrap_chart(&self, chart: &Chart, account: &AccountId) -> Result<(), WriteError> {
+        let Some(key) = self.patient_key(&chart.id)? else { return Ok(()) };
+        let mut wraps = Vec::new();
+        for (kid, device) in View(&*self.inner.ground.ledger).devices(account).await? {
+            match device.rsa.as_ref().map(|rsa| oaep::wrap_to(rsa, &key)) {
+                Some(Ok(wrap)) => wraps.push(wrap),
+                // Another of the patient's devices may have a usable key; this one opens nothing.
+                Some(Err(e)) => tracing::warn!(%kid, "a device gets no key: {e}"),
+                None => {}
+            }
+        }
+        Ok(self.inner.directory.put_own_key(chart.handle, wraps).await?)
+    }
+
+    /// The key under which this custodian wraps a chart's data keys for itself.
+    pub(super) fn custody_key(&self, chart: &RecordId) -> Result<CustodyKey, WriteError> {
+        let stored = self.stored(chart)?;
+        self.inner.root.unwrap_at_rest(&stored.custody).map_err(|e| WriteError::Unavailable(e.to_string()))
+    }
+
+    /// The key under which a chart's data keys are wrapped for the patient; none for the organisation's own chart.
+    pub(super) fn patient_key(&self, chart: &RecordId) -> Result<Option<PatientKey>, WriteError> {
+        let stored = self.stored(chart)?;
+        let open = |wrap| self.inner.root.unwrap_at_rest(&wrap).map_err(|e| WriteError::Unavailable(e.to_string()));
+        stored.patient.map(open).transpose()
+    }
+}
+
+/// A chart with fresh keys and a random handle.
+fn fresh(root: &CustodyRoot, id: RecordId, of_patient: bool) -> Stored {
+    let handle = Handle(Foundation::new_id().0);
+    Stored {
+        chart: Chart { id, handle, account: None, custodial: false },
+        custody: root.wrap_at_rest(&CustodyKey::generate()),
+        patient: of_patient.then(|| root.wrap_at_rest(&PatientKey::generate())),
     }
 }

@@ -17,6 +17,9 @@ pub enum WriteError {
     /// There is no such record, or no such chart.
     #[error("there is no such record")]
     NotFound,
+    /// The record is of another type or chart, or the version before says so.
+    #[error("a record keeps its type and its patient")]
+    NotTheSame,
     /// The ledger refused the anchor: the session is not live or may not write, the organisation is not verified …
     #[error("the ledger refused: {0}")]
     Rejected(Rejection),
@@ -38,6 +41,12 @@ pub enum OpenError {
 
 impl From<StoreError> for WriteError {
     fn from(e: StoreError) -> Self {
+        Self::Unavailable(e.to_string())
+    }
+}
+
+impl From<DirectoryFault> for WriteError {
+    fn from(e: DirectoryFault) -> Self {
         Self::Unavailable(e.to_string())
     }
 }

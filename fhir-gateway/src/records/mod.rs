@@ -6,6 +6,8 @@
 pub mod charts;
 pub mod directory;
 mod error;
+mod index;
+mod outbox;
 mod records;
 mod row;
 
@@ -13,4 +15,4 @@ pub use charts::{Chart, Charts};
 pub use directory::{Directory, DirectoryEntry, DirectoryFault, KeyEntry, New, Refresh};
 pub use error::{OpenError, WriteError};
 pub use records::Records;
-pub use row::{Actor, Opened, ProofParts, RecordRow, Write};
+pub use row::{Actor, Header, LaterVersion, Opened, ProofParts, RecordRow, Write};

@@ -12,7 +12,10 @@ use vouchsafe_types::{
 use zeroize::Zeroizing;
 
 use super::DirectoryEntry;
-use crate::seal::WrappedKey;
+use crate::{
+    fhir::{category::Category, date::DateRange, search::SearchFacts},
+    seal::WrappedKey,
+};
 
 /// Who wrote a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,8 +72,12 @@ pub struct RecordRow {
     pub commitment: Hash32,
     /// The commitment of the version before.
     pub previous: Option<Hash32>,
+    /// SHA-256 of the sealed form; secret like the plaintext, which may be guessable.
+    pub plaintext_hash: Hash32,
     /// The blob's address.
     pub cid: String,
+    /// What it can be found by, its category and its date.
+    pub facts: SearchFacts,
     /// Who wrote it.
     pub by: Actor,
     /// The session in which it was uploaded.
@@ -81,6 +88,37 @@ pub struct RecordRow {
     pub tombstone: bool,
     /// The data key, wrapped under the chart's custody key.
     pub(crate) custody_wrap: WrappedKey,
+}
+
+impl RecordRow {
+    /// Its category for consent.
+    pub const fn category(&self) -> Category {
+        self.facts.category
+    }
+
+    /// When what it tells of happened.
+    pub const fn date(&self) -> Option<DateRange> {
+        self.facts.date
+    }
+}
+
+/// What the directory says, sealed under the data key, of a version: enough for the patient's wallet to list it.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Header {
+    /// Its FHIR type.
+    pub resource_type: String,
+    /// Its category for consent.
+    pub category: Category,
+    /// When what it tells of happened.
+    pub date: Option<DateRange>,
+    /// When it was written.
+    pub last_updated: TimeMs,
+}
+
+impl Header {
+    /// What stands for the type in the associated data of a header, which is opened before the type is known.
+    pub const TYPE: &'static str = "*";
 }
 
 impl std::fmt::Debug for RecordRow {
@@ -116,8 +154,8 @@ pub struct ProofParts {
     pub ciphertext_hash: Hash32,
     /// The custodian's signed entry of this version.
     pub entry: DirectoryEntry,
-    /// The entries from this version to the latest, which each name the commitment before.
-    pub later: Vec<DirectoryEntry>,
+    /// The versions after this one, the next first: each one's commitment is over the one before.
+    pub later: Vec<LaterVersion>,
     /// What the chart's map says of the record.
     pub leaf: MapLeaf,
     /// The way from the leaf to the chart's root.
@@ -126,4 +164,20 @@ pub struct ProofParts {
     pub head: Head,
     /// The ledger's proof of the head.
     pub ledger: crate::ledger::LedgerProof,
+}
+
+/// A version after the one that is proved, told without its content.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LaterVersion {
+    /// Which version.
+    pub version: Count,
+    /// What was anchored.
+    pub commitment: Hash32,
+    /// The key of that commitment; it opens nothing.
+    pub commitment_key: Hash32,
+    /// SHA-256 of the sealed form.
+    pub plaintext_hash: Hash32,
+    /// SHA-256 of the blob.
+    pub ciphertext_hash: Hash32,
 }

@@ -7,7 +7,8 @@ mod batch;
 mod db;
 
 pub use batch::WriteBatch;
-pub use db::Db;
+pub(crate) use db::from_json;
+pub use db::{Db, Row};
 
 /// Why the database did not do it. Never carries a value.
 #[derive(Clone, Debug, thiserror::Error)]

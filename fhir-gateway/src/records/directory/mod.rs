@@ -1,0 +1,415 @@
+//! The directory: what each custodian says, signed, of each version of its records, and the keys of patients; replicated
+//! among gateways and believed only against the ledger.
+
+mod entry;
+mod maps;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, broadcast, watch};
+use vouchsafe_types::{
+    AccountId, Handle, Hash32, RecordId, RequestId, jws,
+    merkle::{MapProof, RecordMap},
+    state::Head,
+};
+
+pub use entry::{DirectoryEntry, KeyEntry};
+use entry::{Signed, forged, judge, payload};
+use maps::{ChartKey, ChartMap, Maps};
+
+use crate::{
+    foundation::Foundation,
+    ledger::{LedgerError, View},
+    store::{StoreError, Table, WriteBatch},
+};
+
+/// custodian ‖ handle ‖ record ‖ version → compact JWS.
+const ENTRIES: Table = "directory";
+/// custodian ‖ handle → compact JWS of the newest key entry.
+const KEYS: Table = "directory-keys";
+/// request → JSON list of JWEs.
+const SEALED: Table = "directory-sealed";
+
+/// How many news a slow receiver may be behind.
+const NEWS: usize = 4_096;
+/// How long is waited for the entries of an anchor that is in a block.
+const PROMOTION: Duration = Duration::from_secs(5);
+/// How many sealed details one request may have: of the request itself, and one for each custodian of its grant.
+const MAX_SEALED: usize = 256;
+
+/// What came into the directory of own entries; what is told to peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum New {
+    /// An entry, once its anchor is committed.
+    Entry {
+        /// The chart.
+        handle: Handle,
+        /// The record.
+        record: RecordId,
+        /// The compact JWS.
+        jws: String,
+    },
+    /// A key entry.
+    Key {
+        /// The chart.
+        handle: Handle,
+        /// The compact JWS.
+        jws: String,
+    },
+}
+
+/// Brings the entries of a chart from its custodian.
+#[async_trait]
+pub trait Refresh: Send + Sync {
+    /// Asks the custodian for the chart's entries and puts them into the directory.
+    async fn refresh(&self, custodian: AccountId, handle: Handle) -> Result<(), String>;
+}
+
+/// Why the directory did not take or not give something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryFault {
+    /// Not of its form, or not signed by a key of the custodian that it names.
+    #[error("a directory entry is forged: {0}")]
+    Forged(String),
+    /// What is known of the chart does not have the root that the ledger holds.
+    #[error("the entries of this chart do not have the root that the ledger holds")]
+    NotTheHead,
+    /// The ledger holds no head for this chart, or the chart no such record.
+    #[error("there is no such record under the ledger's head")]
+    Absent,
+    /// An entry contradicts the leaf or another entry.
+    #[error("the entries of this record contradict each other or the ledger: {0}")]
+    Contradiction(String),
+    /// The ledger, the custodian or the database is away.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<StoreError> for DirectoryFault {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Spoiled { .. } | StoreError::Form { .. } => Self::Contradiction(e.to_string()),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<LedgerError> for DirectoryFault {
+    fn from(e: LedgerError) -> Self {
+        Self::Unavailable(e.to_string())
+    }
+}
+
+/// The directory. Cheap to clone.
+#[derive(Clone)]
+pub struct Directory {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ground: Foundation,
+    maps: Maps,
+    new: broadcast::Sender<New>,
+    refresh: OnceLock<Arc<dyn Refresh>>,
+    /// Counts the own maps that were promoted, for those who wait for one.
+    promoted: watch::Sender<u64>,
+    /// Held while something is compared with what is stored and then written.
+    writing: Mutex<()>,
+}
+
+fn chart_key(custodian: &AccountId, handle: &Handle) -> Vec<u8> {
+    [custodian.0.as_slice(), &handle.0].concat()
+}
+
+fn entry_key(custodian: &AccountId, handle: &Handle, record: &RecordId, version: u64) -> Vec<u8> {
+    [custodian.0.as_slice(), &handle.0, &record.0, &version.to_be_bytes()].concat()
+}
+
+impl Directory {
+    /// The directory in a gateway's database.
+    pub fn new(ground: Foundation) -> Self {
+        let inner = Inner {
+            ground,
+            maps: Maps::default(),
+            new: broadcast::Sender::new(NEWS),
+            refresh: OnceLock::new(),
+            promoted: watch::Sender::new(0),
+            writing: Mutex::new(()),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What comes into the directory of own entries from now on. A receiver that lags loses some; peers pull what they
+    /// miss.
+    pub fn on_new(&self) -> broadcast::Receiver<New> {
+        self.inner.new.subscribe()
+    }
+
+    /// Names who brings missing entries; the first named stays.
+    pub fn set_refresh(&self, refresh: Arc<dyn Refresh>) {
+        // A second one would be a mistake of the start, not of a caller.
+        let _ = self.inner.refresh.set(refresh);
+    }
+
+    /// Takes a compact JWS of an entry or a key entry of another custodian, after checking that a live key of the very
+    /// organisation that it names signed it.
+    ///
+    /// # Errors
+    /// `Forged`; `Contradiction` with what is known; `Unavailable`.
+    pub async fn put(&self, jws: &str) -> Result<(), DirectoryFault> {
+        let signed = judge(&*self.inner.ground.ledger, jws).await?;
+        let _writing = self.inner.writing.lock().await;
+        match signed {
+            Signed::Entry(entry) => self.put_entry(&entry, jws).await,
+            Signed::Key(entry) => self.put_key(&entry, jws).await,
+        }
+    }
+
+    async fn put_entry(&self, entry: &DirectoryEntry, jws: &str) -> Result<(), DirectoryFault> {
+        if entry.custodian == self.inner.ground.org {
+            return forged("an own entry comes from nobody else");
+        }
+        if let Some(known) = self.entry(&entry.custodian, &entry.handle, &entry.record, entry.version.0)? {
+            if known == *entry {
+                return Ok(());
+            }
+            if known.commitment != entry.commitment {
+                return Err(DirectoryFault::Contradiction("two commitments for one version".into()));
+            }
+        }
+        let key = entry_key(&entry.custodian, &entry.handle, &entry.record, entry.version.0);
+        self.inner.ground.db.put(ENTRIES, &key, jws.as_bytes()).await?;
+        self.inner.maps.change(&(entry.custodian, entry.handle), |map| insert(&mut map.committed, entry));
+        Ok(())
+    }
+
+    async fn put_key(&self, entry: &KeyEntry, jws: &str) -> Result<(), DirectoryFault> {
+        let known = self.key_entry(&entry.custodian, &entry.handle)?;
+        if known.is_some_and(|known| known.seq >= entry.seq) {
+            return Ok(());
+        }
+        let key = chart_key(&entry.custodian, &entry.handle);
+        Ok(self.inner.ground.db.put(KEYS, &key, jws.as_bytes()).await?)
+    }
+
+    /// All entries and the newest key entry of a chart, as compact JWSs: what a peer or the patient pulls.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn entries(&self, custodian: &AccountId, handle: &Handle) -> Result<Vec<String>, DirectoryFault> {
+        let db = &self.inner.ground.db;
+        let prefix = chart_key(custodian, handle);
+        let mut all = Vec::new();
+        for (_, value) in db.scan_prefix(ENTRIES, &prefix)? {
+            all.push(text(&value)?);
+        }
+        if let Some(value) = db.get(KEYS, &prefix)? {
+            all.push(text(&value)?);
+        }
+        Ok(all)
+    }
+
+    /// The entry of one version.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn entry(
+        &self,
+        custodian: &AccountId,
+        handle: &Handle,
+        record: &RecordId,
+        version: u64,
+    ) -> Result<Option<DirectoryEntry>, DirectoryFault> {
+        let key = entry_key(custodian, handle, record, version);
+        self.inner.ground.db.get(ENTRIES, &key)?.map(|value| payload(&text(&value)?)).transpose()
+    }
+
+    /// The newest key entry of a chart.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn key_entry(&self, custodian: &AccountId, handle: &Handle) -> Result<Option<KeyEntry>, DirectoryFault> {
+        let key = chart_key(custodian, handle);
+        self.inner.ground.db.get(KEYS, &key)?.map(|value| payload(&text(&value)?)).transpose()
+    }
+
+    /// The latest version of a record, proved under the root that the ledger holds now. When what is known here does not
+    /// have that root, the custodian is asked once.
+    ///
+    /// # Errors
+    /// `DirectoryFault`; then the record is not served.
+    pub async fn verify_leaf(
+        &self,
+        custodian: &AccountId,
+        handle: &Handle,
+        record: &RecordId,
+    ) -> Result<(DirectoryEntry, MapProof, Head), DirectoryFault> {
+        let (map, head) = match self.map_at_head(custodian, handle).await {
+            Err(DirectoryFault::NotTheHead | DirectoryFault::Absent) if *custodian != self.inner.ground.org => {
+                // An entry may have come while the map was being built from the others.
+                self.inner.maps.forget(&(*custodian, *handle));
+                if let Some(refresh) = self.inner.refresh.get() {
+                    refresh.refresh(*custodian, *handle).await.map_err(DirectoryFault::Unavailable)?;
+                }
+                self.map_at_head(custodian, handle).await?
+            }
+            found => found?,
+        };
+        let proof = map.prove(record);
+        let leaf = proof.verify(&head.root, record).flatten().ok_or(DirectoryFault::Absent)?;
+        let entry = self
+            .entry(custodian, handle, record, leaf.version.0)?
+            .ok_or_else(|| DirectoryFault::Contradiction("the map names a version without an entry".into()))?;
+        if entry.leaf() != leaf {
+            return Err(DirectoryFault::Contradiction("the entry is not what the map's leaf says".into()));
+        }
+        Ok((entry, proof, head))
+    }
+
+    /// The chart's map whose root the ledger holds. The head is read before and after the map is looked at, so that a fault
+    /// is never an anchor that came between.
+    async fn map_at_head(&self, custodian: &AccountId, handle: &Handle) -> Result<(RecordMap, Head), DirectoryFault> {
+        let view = View(&*self.inner.ground.ledger);
+        let mut promoted = self.inner.promoted.subscribe();
+        let Some(mut head) = view.head(custodian, handle).await? else { return Err(DirectoryFault::Absent) };
+        loop {
+            promoted.mark_unchanged();
+            let map = self.map(&(*custodian, *handle))?;
+            if map.committed.root() == head.root {
+                return Ok((map.committed, head));
+            }
+            if map.pending.is_some_and(|pending| pending.root() == head.root) {
+                // The anchor is in a block, and its entries are about to be written.
+                let written = tokio::time::timeout(PROMOTION, promoted.changed()).await;
+                if !matches!(written, Ok(Ok(()))) {
+                    return Err(DirectoryFault::Unavailable(
+                        "entries of a committed anchor are not written yet".into(),
+                    ));
+                }
+            }
+            match view.head(custodian, handle).await? {
+                Some(again) if again != head => head = again,
+                _ if self.map(&(*custodian, *handle))?.committed.root() == head.root => {}
+                _ => return Err(DirectoryFault::NotTheHead),
+            }
+        }
+    }
+
+    fn map(&self, chart: &ChartKey) -> Result<ChartMap, DirectoryFault> {
+        if let Some(map) = self.inner.maps.get(chart) {
+            return Ok(map);
+        }
+        let mut committed = RecordMap::new();
+        for (_, value) in self.inner.ground.db.scan_prefix(ENTRIES, &chart_key(&chart.0, &chart.1))? {
+            insert(&mut committed, &payload(&text(&value)?)?);
+        }
+        Ok(self.inner.maps.keep(*chart, ChartMap { committed, pending: None }))
+    }
+
+    /// Keeps the sealed details (JWE JSON) of a request, beside those that are kept already.
+    ///
+    /// # Errors
+    /// `Forged` when a request has more than its share; else when the database cannot write.
+    pub async fn put_sealed(&self, request: &RequestId, details: Vec<String>) -> Result<(), DirectoryFault> {
+        let _writing = self.inner.writing.lock().await;
+        let mut kept = self.sealed(request)?;
+        let before = kept.len();
+        for detail in details {
+            if !kept.contains(&detail) {
+                kept.push(detail);
+            }
+        }
+        if kept.len() > MAX_SEALED {
+            return forged(format!("a request has at most {MAX_SEALED} sealed details"));
+        }
+        if kept.len() > before {
+            self.inner.ground.db.put_json(SEALED, &request.0, &kept).await?;
+        }
+        Ok(())
+    }
+
+    /// The sealed details of a request.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn sealed(&self, request: &RequestId) -> Result<Vec<String>, DirectoryFault> {
+        Ok(self.inner.ground.db.get_json(SEALED, &request.0)?.unwrap_or_default())
+    }
+}
+
+/// What the outbox and the charts do: own entries.
+impl Directory {
+    /// The own chart's map, as committed.
+    pub(super) fn own_map(&self, handle: &Handle) -> Result<RecordMap, DirectoryFault> {
+        Ok(self.map(&(self.inner.ground.org, *handle))?.committed)
+    }
+
+    /// Says what an own chart's map becomes when the anchor under way is committed; none when it was not.
+    pub(super) fn set_pending(&self, handle: &Handle, pending: Option<RecordMap>) {
+        self.inner.maps.change(&(self.inner.ground.org, *handle), |map| map.pending = pending);
+    }
+
+    /// Adds own entries, whose anchor is committed, to a batch.
+    pub(super) fn write_own(batch: &mut WriteBatch, entry: &DirectoryEntry, jws: &str) {
+        let key = entry_key(&entry.custodian, &entry.handle, &entry.record, entry.version.0);
+        batch.put(ENTRIES, key, jws.as_bytes());
+    }
+
+    /// Takes the map that was pending as the committed one, once the entries are in the database.
+    pub(super) fn promote(&self, handle: &Handle, map: RecordMap) {
+        self.inner.maps.change(&(self.inner.ground.org, *handle), |known| {
+            known.committed = map;
+            known.pending = None;
+        });
+        self.inner.promoted.send_modify(|count| *count += 1);
+    }
+
+    /// Tells peers.
+    pub(super) fn announce(&self, news: New) {
+        // Nobody may be listening.
+        let _ = self.inner.new.send(news);
+    }
+
+    /// Signs and keeps the next key entry of an own chart.
+    pub(super) async fn put_own_key(
+        &self,
+        handle: Handle,
+        mut wraps: Vec<crate::seal::WrappedToRsa>,
+    ) -> Result<(), DirectoryFault> {
+        let ground = &self.inner.ground;
+        let _writing = self.inner.writing.lock().await;
+        // Ciphertexts are random, so sorting them hides whose is first.
+        wraps.sort_by(|a, b| a.bytes().cmp(b.bytes()));
+        let seq = self.key_entry(&ground.org, &handle)?.map_or(vouchsafe_types::Count(1), |entry| entry.seq.next());
+        let entry = KeyEntry { custodian: ground.org, handle, seq, wraps };
+        let key = ground.org_key().map_err(|e| DirectoryFault::Unavailable(e.to_string()))?;
+        let text = jws::sign_statement(&*key, ground.ledger.chain(), KeyEntry::TYP, &entry);
+        ground.db.put(KEYS, &chart_key(&ground.org, &handle), text.as_bytes()).await?;
+        self.announce(New::Key { handle, jws: text });
+        Ok(())
+    }
+}
+
+/// Puts an entry into a map if it is the latest version of its record there.
+fn insert(map: &mut RecordMap, entry: &DirectoryEntry) {
+    if map.get(&entry.record).is_none_or(|known| known.version < entry.version) {
+        map.insert(entry.leaf());
+    }
+}
+
+fn text(value: &[u8]) -> Result<String, DirectoryFault> {
+    String::from_utf8(value.to_vec()).map_err(|_| DirectoryFault::Contradiction("a stored entry is not text".into()))
+}
+
+/// The hash that a blob's address names.
+pub(super) fn ciphertext_hash(cid: &str) -> Result<Hash32, DirectoryFault> {
+    crate::blobs::parse_cid(cid)
+        .ok()
+        .and_then(|cid| crate::blobs::digest_of(&cid))
+        .map(Hash32)
+        .ok_or_else(|| DirectoryFault::Contradiction("an entry's address is not a CID of ours".into()))
+}
