@@ -144,7 +144,7 @@ impl Chain {
         });
         let infos = infos.collect::<Result<Vec<_>, NodeError>>()?;
         let total = body.validators.iter().try_fold(0u64, |sum, v| sum.checked_add(v.power.0));
-        if !total.is_some_and(|t| t <= validator::Set::MAX_TOTAL_VOTING_POWER) {
+        if total.is_none_or(|t| t > validator::Set::MAX_TOTAL_VOTING_POWER) {
             return Err(NodeError::Comet("the validators have more power than CometBFT can count".into()));
         }
         let max_bytes = i64::try_from(body.params.max_block_bytes.0)

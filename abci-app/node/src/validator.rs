@@ -100,3 +100,40 @@ impl Sign for ValidatorKey {
         self.key.sign(message).to_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_back_out_of_its_file() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("validator.key");
+        let made = ValidatorKey::load_or_create(&path).unwrap();
+        assert_eq!(ValidatorKey::load_or_create(&path).unwrap().public(), made.public());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_file_that_others_may_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("validator.key");
+        ValidatorKey::load_or_create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(ValidatorKey::load_or_create(&path), Err(NodeError::BadFile { .. })));
+    }
+
+    #[test]
+    fn a_spoiled_key_file_is_refused_and_not_shown() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("validator.key");
+        let made = ValidatorKey::load_or_create(&path).unwrap();
+        let seed = fs::read_to_string(&path).unwrap();
+        assert!(!format!("{made:?}").contains(&seed));
+        fs::write(&path, &seed[1..]).unwrap();
+        let refused = ValidatorKey::load_or_create(&path).unwrap_err();
+        assert!(!format!("{refused} {refused:?}").contains(&seed[1..]));
+    }
+}

@@ -141,7 +141,8 @@ impl App {
     }
 
     fn check_size(&self, raw: &[u8]) -> Result<(), Rejection> {
-        let (got, max) = (raw.len() as u64, self.params.max_tx_bytes.0);
+        // What no block has room for would wait for ever.
+        let (got, max) = (raw.len() as u64, self.params.max_tx_bytes.0.min(self.params.max_block_bytes.0));
         if got > max {
             return Code::TooLarge.refuse(format!("{got} bytes, a transaction may have {max}"));
         }

@@ -110,3 +110,60 @@ fn check(mut waiting: Vec<(usize, (Unverified, OkpJwk))>) -> Vec<(usize, Result<
     }
     checked
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_consensus::SigningKey;
+    use vouchsafe_types::{
+        Nonce, SessionId, TimeMs,
+        jws::{Sign, sign_tx},
+        tx::End,
+    };
+
+    use super::*;
+
+    struct Key(SigningKey);
+
+    impl Sign for Key {
+        fn public(&self) -> OkpJwk {
+            OkpJwk::new(self.0.verification_key().to_bytes())
+        }
+
+        fn sign(&self, message: &[u8]) -> [u8; 64] {
+            self.0.sign(message).to_bytes()
+        }
+    }
+
+    fn verified(n: u64) -> VerifiedTx {
+        let key = Key(SigningKey::from([7; 32]));
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&n.to_be_bytes());
+        let tx = End { nonce: Nonce(nonce), expires: TimeMs(1), session: SessionId([1; 16]) };
+        let text = sign_tx(&key, "test", &tx.into());
+        Unverified::parse(text.as_bytes(), "test").unwrap().verify(&key.public()).unwrap()
+    }
+
+    /// The size is what the cache is told, so that a few transactions stand for many large ones.
+    #[test]
+    fn the_cache_is_bounded_in_bytes() {
+        let mut cache = Signatures::default();
+        let txs: Vec<_> = (0..10).map(verified).collect();
+        for tx in &txs {
+            cache.keep(tx.clone(), MAX_BYTES / 4);
+            assert!(cache.bytes <= MAX_BYTES && cache.verified.len() <= 4);
+        }
+        assert!(cache.get(&txs[0].hash()).is_none(), "the oldest goes first");
+        assert!(cache.get(&txs[9].hash()).is_some());
+    }
+
+    #[test]
+    fn the_cache_is_bounded_in_number_and_forgets_what_is_in_a_block() {
+        let mut cache = Signatures::default();
+        let tx = verified(1);
+        for _ in 0..3 * MAX_TXS {
+            cache.keep(tx.clone(), 1);
+            cache.forget([tx.hash()].iter());
+        }
+        assert!(cache.order.len() <= MAX_TXS && cache.verified.is_empty() && cache.bytes == 0);
+    }
+}

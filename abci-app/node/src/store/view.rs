@@ -16,6 +16,8 @@ use super::{Head, tables};
 use crate::{NodeError, comet::Outcome};
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
+/// A flat row: its key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
 type ByHeight = ReadOnlyTable<u64, &'static [u8]>;
 
 /// A snapshot of what was committed when it was taken.
@@ -176,7 +178,7 @@ impl View {
         })
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, redb::StorageError> {
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, redb::StorageError> {
         if from >= to {
             return Ok(Vec::new());
         }
@@ -195,7 +197,7 @@ impl StateRead for View {
         self.or_remember(self.flat.get(key).map(|row| row.map(|v| v.value().to_vec())))
     }
 
-    fn scan_flat(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn scan_flat(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<Pair> {
         self.or_remember(self.scan(from, to, limit).map(Some)).unwrap_or_default()
     }
 }

@@ -1,8 +1,11 @@
 //! A small consortium to test with: an authority and a hospital, their keys made from seeds, a clock that tests move.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use ed25519_consensus::SigningKey;
@@ -46,19 +49,42 @@ pub(crate) fn rsa(seed: u8) -> RsaJwk {
     RsaJwk::new(vec![0x80 | seed; 384]).unwrap()
 }
 
+/// A directory: this test's own, which goes with it, or another's.
+pub(crate) enum Home {
+    Own(tempfile::TempDir),
+    Given(PathBuf),
+}
+
+impl Home {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Own(home) => home.path(),
+            Self::Given(home) => home,
+        }
+    }
+}
+
 /// Keys, genesis and clock of one chain.
 pub(crate) struct Consortium {
     pub(crate) authority: SeedKey,
     pub(crate) hospital: SeedKey,
     pub(crate) genesis: Genesis,
-    pub(crate) home: tempfile::TempDir,
+    pub(crate) home: Home,
     pub(crate) now: Arc<AtomicU64>,
     nonce: AtomicU64,
 }
 
 impl Consortium {
     pub(crate) fn new(name: &str) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::in_home(name, Home::Own(tempfile::tempdir().unwrap()))
+    }
+
+    /// The consortium of another process, in its home.
+    pub(crate) fn at(name: &str, home: PathBuf) -> Self {
+        Self::in_home(name, Home::Given(home))
+    }
+
+    fn in_home(name: &str, home: Home) -> Self {
         let validator = ValidatorKey::load_or_create(&home.path().join("validator.key")).unwrap();
         let (authority, hospital) = (SeedKey::new(1), SeedKey::new(2));
         let founder = |key: &SeedKey, role, n: u8| Founder {

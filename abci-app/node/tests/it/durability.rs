@@ -50,7 +50,7 @@ async fn another_genesis_is_refused() {
     let c = Consortium::new("durable");
     some_blocks(&c).await.stop().await;
     let mut other = Consortium::new("another");
-    std::mem::swap(&mut other.home, &mut { c.home });
+    other.home = c.home;
     // The home's validator key is not the other document's, so that is said first; a store alone says the other.
     assert!(matches!(other.open(), Err(NodeError::NotTheValidator(_))));
     let opened = vouchsafe_node::app::App::open(Store::open(&file(&other)).unwrap(), &other.genesis);
@@ -104,7 +104,7 @@ mod damage {
         c.open().unwrap_err()
     }
 
-    fn flip(row: &mut Vec<u8>) -> bool {
+    fn flip(row: &mut [u8]) -> bool {
         let middle = row.len() / 2;
         row[middle] ^= 1;
         true
@@ -129,7 +129,7 @@ mod damage {
     #[tokio::test]
     async fn a_flipped_bit_in_the_log_is_refused() {
         for table in [BLOCKS, COMMITS] {
-            let flipped = opened_after(table, 1, flip).await;
+            let flipped = opened_after(table, 1, |row| flip(row)).await;
             assert!(matches!(flipped, NodeError::Damaged { .. }), "{table}: {flipped}");
         }
     }

@@ -63,7 +63,7 @@ async fn another_digest_is_not_trusted() {
     let c = Consortium::new("proofs");
     let got = Trust::new(&c.genesis, Hash32([7; 32]));
     assert!(matches!(got, Err(VerifyError::OtherDigest { .. })));
-    let mut forged = c.genesis.clone();
+    let mut forged = c.genesis;
     forged.signatures.swap(0, 1);
     let got = Trust::new(&forged, forged.body.digest());
     assert!(matches!(got, Err(VerifyError::Genesis(_))));
@@ -79,7 +79,7 @@ async fn a_proof_by_another_validator_is_refused() {
     // The list of the trusted validators beside a header that they did not commit convinces no more.
     let ledger = c.open().unwrap();
     let (ours, _) = proved(&c, &ledger).await;
-    let dressed = LedgerProof { validators: ours.validators.clone(), ..theirs };
+    let dressed = LedgerProof { validators: ours.validators, ..theirs };
     assert!(verify_proof(&dressed, &trust(&c)).is_err());
 }
 
@@ -109,6 +109,29 @@ async fn a_header_signed_with_another_key_is_refused() {
     verify_proof(&signed(&c.validator()), &trust(&c)).unwrap();
     let forged = verify_proof(&signed(&ValidatorKey::generate()), &trust(&c));
     assert!(matches!(forged, Err(VerifyError::NotCommitted(_))), "{forged:?}");
+}
+
+/// The trusted validator's own commit for another chain.
+#[tokio::test]
+async fn a_header_of_another_chain_is_refused() {
+    use vouchsafe_node::comet::{Chain, Draft, unseal};
+    let c = Consortium::new("proofs");
+    let ledger = c.open().unwrap();
+    let (present, _) = proved(&c, &ledger).await;
+    let mut other = c.genesis.clone();
+    other.body.name = "another".into();
+    let draft = Draft {
+        height: present.height + 1,
+        time: c.genesis.body.time,
+        last: None,
+        app_hash: ledger.view().unwrap().head().unwrap().app_hash,
+        results_hash: Hash32([0; 32]),
+        txs: Vec::new(),
+    };
+    let sealed = Chain::new(&other).unwrap().seal(&c.validator(), draft).unwrap();
+    let signed = unseal(&sealed.block_bytes, &sealed.commit_bytes).unwrap().signed;
+    let moved = LedgerProof { signed_header: serde_json::to_value(signed).unwrap(), ..present };
+    assert!(matches!(verify_proof(&moved, &trust(&c)), Err(VerifyError::OtherChain { .. })));
 }
 
 #[tokio::test]
