@@ -1,14 +1,15 @@
-//! Whether a resource is of R4's structure: known members only, their JSON types, their cardinality.
+//! Whether a resource is of R4's structure: known elements only, their JSON types and formats, their cardinality.
 //!
-//! **Architecture invariant:** this crate knows R4's structure and nothing else, because the model it rests on is the
-//! slowest unit to compile: nothing that changes often may stand between it and the compiler's cache.
+//! **Architecture invariant:** this crate knows R4's structure, as a table made from HL7's definitions, and nothing of
+//! gateways, storage or consent. No code is written or generated for any one resource type.
 
-use fhirbolt::{
-    model::r4::Resource,
-    serde::{DeserializationConfig, DeserializationMode},
-};
+mod primitive;
+mod table;
+mod walk;
 
-/// Where and how a resource departs from R4. It names members, never values.
+use serde_json::Value;
+
+/// Where and how a resource departs from R4. It names elements, never values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{expression}: {diagnostics}")]
 pub struct StructureError {
@@ -28,16 +29,28 @@ pub fn is_resource_type(name: &str) -> bool {
 /// # Errors
 /// The first departure.
 pub fn check(resource_type: &str, json: &[u8]) -> Result<(), StructureError> {
-    let fail =
-        |expression: &str, diagnostics: String| Err(StructureError { expression: expression.to_owned(), diagnostics });
+    match serde_json::from_slice(json) {
+        Ok(value) => check_value(resource_type, &value),
+        Err(_) => Err(StructureError {
+            expression: resource_type.to_owned(),
+            diagnostics: "not JSON that can be read".to_owned(),
+        }),
+    }
+}
+
+/// Checks that `value` is a resource of this type and of R4's structure.
+///
+/// # Errors
+/// The first departure.
+pub fn check_value(resource_type: &str, value: &Value) -> Result<(), StructureError> {
+    let fail = |what: String| Err(StructureError { expression: "resourceType".to_owned(), diagnostics: what });
     if !is_resource_type(resource_type) {
-        return fail("resourceType", "not a resource type of R4".to_owned());
+        return fail("not a resource type of R4".to_owned());
     }
-    let config = DeserializationConfig { mode: DeserializationMode::Strict };
-    match fhirbolt::json::from_slice::<Resource>(json, Some(config)) {
-        Ok(_) => Ok(()),
-        Err(e) => fail(resource_type, e.to_string()),
+    if value.get("resourceType").and_then(Value::as_str) != Some(resource_type) {
+        return fail(format!("must be {resource_type:?}"));
     }
+    walk::check(value)
 }
 
 /// The resource types of R4 (4.0.1), without the abstract Resource and DomainResource, ascending.
@@ -189,3 +202,6 @@ pub const RESOURCE_TYPES: &[&str] = &[
     "VerificationResult",
     "VisionPrescription",
 ];
+
+#[cfg(test)]
+mod tests;
