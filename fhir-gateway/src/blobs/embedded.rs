@@ -1,6 +1,13 @@
 //! The embedded block store: redb, one writer thread, and one fsync for all puts that wait together.
 
-use std::{path::Path, sync::Arc, thread};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,13 +29,15 @@ const GROUP_BYTES: usize = 16 << 20;
 enum Change {
     Put(Vec<([u8; 32], Bytes)>),
     Remove([u8; 32]),
+    /// Nothing more is written, and the file is let go of.
+    Close,
 }
 
 impl Change {
     fn size(&self) -> usize {
         match self {
             Self::Put(blobs) => blobs.iter().map(|(_, bytes)| bytes.len()).sum(),
-            Self::Remove(_) => 0,
+            Self::Remove(_) | Self::Close => 0,
         }
     }
 }
@@ -44,6 +53,7 @@ struct Job {
 pub struct EmbeddedBlobs {
     db: Arc<Database>,
     jobs: mpsc::Sender<Job>,
+    commits: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for EmbeddedBlobs {
@@ -69,8 +79,28 @@ impl EmbeddedBlobs {
         let db = Arc::new(db);
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let writer = Arc::clone(&db);
-        thread::Builder::new().name("blobs".into()).spawn(move || write_groups(&writer, waiting)).map_err(failed)?;
-        Ok(Self { db, jobs })
+        let commits = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&commits);
+        let name = "blobs".to_owned();
+        thread::Builder::new().name(name).spawn(move || write_groups(writer, waiting, &counter)).map_err(failed)?;
+        Ok(Self { db, jobs, commits })
+    }
+
+    /// How many transactions were committed, each with one fsync.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Closes the store: what waits is written before, and on return the writer has let go of the file. It is free once
+    /// every other clone is gone too; their puts answer `Closed`.
+    pub async fn close(self) {
+        let Self { db, jobs, .. } = self;
+        drop(db);
+        let (done, answer) = oneshot::channel();
+        if jobs.send(Job { change: Change::Close, done }).await.is_ok() {
+            // An error says that the writer has gone already.
+            let _ = answer.await;
+        }
     }
 
     async fn submit(&self, change: Change) -> Result<bool, BlobError> {
@@ -89,7 +119,8 @@ impl EmbeddedBlobs {
     }
 }
 
-fn write_groups(db: &Database, mut waiting: mpsc::Receiver<Job>) {
+fn write_groups(db: Arc<Database>, mut waiting: mpsc::Receiver<Job>, commits: &AtomicU64) {
+    let mut closing = None;
     while let Some(first) = waiting.blocking_recv() {
         let mut size = first.change.size();
         let mut group = vec![first];
@@ -99,8 +130,14 @@ fn write_groups(db: &Database, mut waiting: mpsc::Receiver<Job>) {
             size += next.change.size();
             group.push(next);
         }
-        match commit(db, &group) {
+        if let Some(at) = group.iter().position(|job| matches!(job.change, Change::Close)) {
+            // Who came after is told `Closed` by the loss of its sender.
+            group.truncate(at + 1);
+            closing = group.pop();
+        }
+        match commit(&db, &group) {
             Ok(found) => {
+                commits.fetch_add(1, Ordering::Relaxed);
                 for (job, found) in group.into_iter().zip(found) {
                     // Who asked may have gone; the change is made all the same.
                     let _ = job.done.send(Ok(found));
@@ -113,6 +150,14 @@ fn write_groups(db: &Database, mut waiting: mpsc::Receiver<Job>) {
                 }
             }
         }
+        if closing.is_some() {
+            break;
+        }
+    }
+    drop(waiting);
+    drop(db);
+    if let Some(job) = closing {
+        let _ = job.done.send(Ok(true));
     }
 }
 
@@ -122,6 +167,9 @@ fn write_groups(db: &Database, mut waiting: mpsc::Receiver<Job>) {
 struct GroupFailed(Arc<redb::Error>);
 
 fn commit(db: &Database, group: &[Job]) -> Result<Vec<bool>, redb::Error> {
+    if group.is_empty() {
+        return Ok(Vec::new());
+    }
     let transaction = db.begin_write()?;
     let mut found = Vec::with_capacity(group.len());
     {
@@ -135,6 +183,7 @@ fn commit(db: &Database, group: &[Job]) -> Result<Vec<bool>, redb::Error> {
                     true
                 }
                 Change::Remove(digest) => table.remove(digest)?.is_some(),
+                Change::Close => false,
             });
         }
     }

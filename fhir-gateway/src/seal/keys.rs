@@ -208,3 +208,65 @@ impl CustodyRoot {
         hkdf_32(&self.0, &[b"vouchsafe/at-rest/", K::KIND.as_bytes()])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 3394 section 4.6: 256 bits of key data under a 256-bit key.
+    #[test]
+    fn wraps_as_rfc_3394_says() {
+        let kek: [u8; 32] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        let mut key = [0; 32];
+        hex::decode_to_slice("00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f", &mut key).unwrap();
+        let wrapped = wrap_raw(&kek, &key);
+        assert_eq!(
+            hex::encode(wrapped.0),
+            "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21"
+        );
+        assert_eq!(*unwrap_raw(&kek, &wrapped).unwrap(), key);
+    }
+
+    #[test]
+    fn a_wrap_flipped_anywhere_does_not_open() {
+        let (patient, key) = (PatientKey::generate(), DataKey::generate());
+        let wrapped = patient.wrap(&key);
+        assert_eq!(patient.unwrap(&wrapped).unwrap().0, key.0);
+        for bit in 0..320 {
+            let mut bytes = *wrapped.bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(patient.unwrap(&WrappedKey::from_bytes(bytes)).map(|_| ()), Err(UnwrapError));
+        }
+    }
+
+    #[test]
+    fn a_wrap_opens_under_its_own_key_only() {
+        let (one, other) = (GrantKey::generate(), GrantKey::generate());
+        let wrapped = one.wrap(&DataKey::generate());
+        assert_eq!(other.unwrap(&wrapped).map(|_| ()), Err(UnwrapError));
+        assert_eq!(CustodyKey(other.0).unwrap(&wrapped).map(|_| ()), Err(UnwrapError));
+    }
+
+    #[test]
+    fn at_rest_one_kind_of_key_does_not_open_as_another() {
+        let root = CustodyRoot::generate();
+        let key = PatientKey::generate();
+        let wrapped = root.wrap_at_rest(&key);
+        assert_eq!(root.unwrap_at_rest::<PatientKey>(&wrapped).unwrap().0, key.0);
+        assert_eq!(root.unwrap_at_rest::<CustodyKey>(&wrapped).map(|_| ()), Err(UnwrapError));
+        assert_eq!(CustodyRoot::generate().unwrap_at_rest::<PatientKey>(&wrapped).map(|_| ()), Err(UnwrapError));
+    }
+
+    proptest! {
+        #[test]
+        fn a_wrap_s_text_is_its_only_one(bytes in any::<[u8; 20]>(), other in any::<[u8; 20]>()) {
+            let bytes: [u8; 40] = [bytes, other].concat().try_into().unwrap();
+            let text = serde_json::to_string(&WrappedKey(bytes)).unwrap();
+            prop_assert_eq!(serde_json::from_str::<WrappedKey>(&text).unwrap().0, bytes);
+            let padded = text.replacen('"', "\"=", 1);
+            prop_assert!(serde_json::from_str::<WrappedKey>(&padded).is_err());
+        }
+    }
+}

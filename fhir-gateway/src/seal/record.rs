@@ -206,3 +206,6 @@ pub fn open_meta(key: &DataKey, aad: &Aad<'_>, sealed: &[u8]) -> Result<Zeroizin
 
 /// How many bytes a blob has more than what is sealed in it.
 pub const BLOB_OVERHEAD: usize = OVERHEAD;
+
+#[cfg(test)]
+mod tests;

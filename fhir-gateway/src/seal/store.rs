@@ -69,3 +69,55 @@ fn place(table: &str, key: &[u8]) -> Vec<u8> {
     push_prefixed(&mut out, &[table.as_bytes(), key]);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn opens_as_sealed(key in prop::collection::vec(any::<u8>(), 0..40), value in prop::collection::vec(any::<u8>(), 0..900)) {
+            let store = StoreSeal::new(&StoreKey::generate());
+            let sealed = store.seal_value("directory", &key, &value);
+            let opened = store.open_value("directory", &key, &sealed).unwrap();
+            prop_assert_eq!(opened.as_slice(), value.as_slice());
+        }
+
+        #[test]
+        fn a_flipped_bit_does_not_open(bit in 0usize..8 * (SALT_LEN + 16 + 5)) {
+            let store = StoreSeal::new(&StoreKey::generate());
+            let mut sealed = store.seal_value("t", b"k", b"value");
+            sealed[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(store.open_value("t", b"k", &sealed).map(|_| ()), Err(Spoiled));
+        }
+    }
+
+    #[test]
+    fn a_value_does_not_open_at_another_place() {
+        let store = StoreSeal::new(&StoreKey::generate());
+        let sealed = store.seal_value("outbox", b"key", b"value");
+        assert!(store.open_value("outbox", b"key", &sealed).is_ok());
+        for (table, key) in [("outbox", &b"yek"[..]), ("index", b"key"), ("outboxk", b"ey"), ("", b"outboxkey")] {
+            assert_eq!(store.open_value(table, key, &sealed).map(|_| ()), Err(Spoiled));
+        }
+    }
+
+    #[test]
+    fn another_store_s_value_does_not_open() {
+        let sealed = StoreSeal::new(&StoreKey::generate()).seal_value("t", b"k", b"value");
+        let other = StoreSeal::new(&StoreKey::generate());
+        assert_eq!(other.open_value("t", b"k", &sealed).map(|_| ()), Err(Spoiled));
+        assert_eq!(other.open_value("t", b"k", &sealed[..10]).map(|_| ()), Err(Spoiled));
+    }
+
+    #[test]
+    fn blinded_keys_are_stable_and_tell_tables_and_stores_apart() {
+        let store = StoreSeal::new(&StoreKey::generate());
+        assert_eq!(store.blind_key("t", b"Meier"), store.blind_key("t", b"Meier"));
+        assert_ne!(store.blind_key("t", b"Meier"), store.blind_key("u", b"Meier"));
+        assert_ne!(store.blind_key("ta", b"b"), store.blind_key("t", b"ab"));
+        assert_ne!(store.blind_key("t", b"x"), StoreSeal::new(&StoreKey::generate()).blind_key("t", b"x"));
+    }
+}

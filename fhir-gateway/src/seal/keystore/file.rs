@@ -246,8 +246,10 @@ impl FileKeystore {
 }
 
 /// A party's signing and wrapping keys go by one name; beside each other they need two.
+const RSA_SUFFIX: &str = ".rsa";
+
 fn rsa_name(name: &str) -> String {
-    format!("{name}.rsa")
+    format!("{name}{RSA_SUFFIX}")
 }
 
 fn wrong_kind(name: &str, expected: Kind, got: &Held) -> KeystoreError {
@@ -374,9 +376,11 @@ impl Keystore for FileKeystore {
         for entry in fs::read_dir(&self.dir).map_err(io_at(&self.dir))? {
             let file = entry.map_err(io_at(&self.dir))?.file_name();
             let name = file.to_str().and_then(|f| f.strip_suffix(SUFFIX)).and_then(|h| hex::decode(h).ok());
-            names.extend(name.and_then(|n| String::from_utf8(n).ok()));
+            let name = name.and_then(|n| String::from_utf8(n).ok());
+            names.extend(name.map(|n| n.strip_suffix(RSA_SUFFIX).unwrap_or(&n).to_owned()));
         }
         names.sort_unstable();
+        names.dedup();
         Ok(names)
     }
 }
