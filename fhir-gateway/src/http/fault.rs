@@ -3,7 +3,18 @@
 use std::fmt;
 
 use serde_json::{Value, json};
+use vouchsafe_fhir_structure::StructureError;
 use vouchsafe_types::Rejection;
+
+use crate::{
+    fhir::{
+        json::JsonFault,
+        outcome::{self, OperationOutcome},
+    },
+    ledger::{LedgerError, SignError},
+    records::WriteError,
+    store::StoreError,
+};
 
 /// The code system of `Coding.code` in an outcome: the ledger's rejection codes and the gateway's own.
 pub const CODE_SYSTEM: &str = "https://vouchsafe.example/CodeSystem/rejection";
@@ -86,12 +97,82 @@ impl Fault {
 
     /// What the ledger refused, by its stable code.
     pub fn rejected(rejection: &Rejection) -> Self {
-        let (status, issue) = crate::http::rejections::status_of(rejection.code);
-        let mut fault = Self::new(status, issue, rejection.facts.clone()).code(rejection.code.name());
-        if status == 429 {
+        let mut fault = Self::of(outcome::of_rejection(rejection));
+        if fault.status == 429 {
             fault.retry_after = Some(1);
         }
         fault
+    }
+
+    fn of((status, outcome): (u16, OperationOutcome)) -> Self {
+        Self { status, outcome: outcome.to_value(), retry_after: None }
+    }
+}
+
+impl From<&JsonFault> for Fault {
+    fn from(fault: &JsonFault) -> Self {
+        Self::of(outcome::of_json(fault))
+    }
+}
+
+impl From<&StructureError> for Fault {
+    fn from(error: &StructureError) -> Self {
+        Self::of(outcome::of_structure(error))
+    }
+}
+
+impl From<crate::fhir::Fault> for Fault {
+    fn from(fault: crate::fhir::Fault) -> Self {
+        Self::of(outcome::of_fault(&fault))
+    }
+}
+
+impl From<LedgerError> for Fault {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Rejected(rejection) => Self::rejected(&rejection),
+            LedgerError::Busy => Self { retry_after: Some(1), ..Self::unavailable("the ledger is busy") },
+            LedgerError::Unavailable(why) => {
+                tracing::warn!(why, "the ledger is unavailable");
+                Self::unavailable("the ledger is unavailable")
+            }
+        }
+    }
+}
+
+impl From<SignError> for Fault {
+    fn from(error: SignError) -> Self {
+        match error {
+            SignError::Ledger(error) => error.into(),
+            SignError::Key(error) => {
+                tracing::error!(%error, "the keystore did not sign");
+                Self::unavailable("the keystore has no usable key for this")
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the gateway's database");
+        Self::unavailable("the gateway's database is unavailable")
+    }
+}
+
+impl From<WriteError> for Fault {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Conflict { have } => {
+                Self::new(412, "conflict", format!("the latest version is {have}")).code("version-conflict")
+            }
+            WriteError::NotFound => Self::not_found(),
+            WriteError::NotTheSame => Self::invalid("a record keeps its type and its patient").code("another-chart"),
+            WriteError::Rejected(rejection) => Self::rejected(&rejection),
+            WriteError::Unavailable(why) => {
+                tracing::warn!(why, "a record cannot be written now");
+                Self::unavailable("the record cannot be written now; nothing was stored")
+            }
+        }
     }
 }
 

@@ -28,7 +28,6 @@ pub struct Permit {
 }
 
 impl Permit {
-    #[allow(dead_code, reason = "the decisions of this module are its callers")]
     pub(in crate::policy) const fn new(basis: Basis) -> Self {
         Self { basis }
     }

@@ -15,7 +15,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use vouchsafe_types::{AccountId, Code, RequestId, SessionId};
@@ -144,11 +144,12 @@ pub async fn search(
     let query = Query::parse(resource_type, parameters)
         .map_err(|f| Fault::new(f.status, "structure", f.what).at(f.expression))?;
     let rows: Vec<_> = live.rows().into_iter().filter(|(_, row)| row.resource_type == resource_type).collect();
-    let indexed: Vec<_> = stream::iter(rows)
-        .map(|(custodian, row)| async move { foreign::index(gw, live, custodian, &row).await })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+    // Boxed before they are streamed: the compiler cannot show a stream of borrowing futures to be Send.
+    let jobs: Vec<BoxFuture<'_, _>> = rows
+        .into_iter()
+        .map(|(custodian, row)| async move { foreign::index(gw, live, custodian, &row).await }.boxed())
+        .collect();
+    let indexed: Vec<_> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
     let mut spoiled = 0;
     let mut matches: Vec<Arc<Indexed>> = Vec::new();
     for one in indexed {
@@ -166,11 +167,9 @@ pub async fn search(
     matches.truncate(query.count.unwrap_or(crate::fhir::search::MAX_COUNT));
     let slot = gw.audit.reserve().await.map_err(|_| Fault::unavailable("the audit log cannot write"))?;
     let session = &session;
-    let served: Vec<_> = stream::iter(&matches)
-        .map(|one| async move { foreign::serve(gw, caller, live, session, one).await })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+    let jobs: Vec<BoxFuture<'_, _>> =
+        matches.iter().map(|one| foreign::serve(gw, caller, live, session, one).boxed()).collect();
+    let served: Vec<_> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
     // Judged again after the work: nothing leaves at or above the height of a revocation that came meanwhile.
     if let Err(fault) = grantee::check(gw, caller, live).await {
         slot.release();

@@ -1,0 +1,1 @@
+//! The table against itself, and against who may use it.
