@@ -157,6 +157,20 @@ async fn presence_is_no_absence() {
     assert!(verify_proof(&hidden, &trust).is_err(), "absence of one key says nothing of another");
 }
 
+/// A field that a protobuf reader skips.
+#[tokio::test]
+async fn a_proof_that_says_more_than_is_checked_is_refused() {
+    let c = Consortium::new("proofs");
+    let ledger = c.open().unwrap();
+    let (present, absent) = proved(&c, &ledger).await;
+    for proof in [present, absent] {
+        let mut bytes = b64::decode(&proof.ics23).unwrap();
+        bytes.extend_from_slice(&[0xf8, 0x07, 0x01]);
+        let more = LedgerProof { ics23: b64::encode(bytes), ..proof };
+        assert!(matches!(verify_proof(&more, &trust(&c)), Err(VerifyError::Malformed { part: "ics23", .. })));
+    }
+}
+
 /// Every bit of the value, the key and the Merkle proof.
 #[tokio::test]
 async fn no_bit_of_key_value_or_proof_can_be_flipped() {
