@@ -13,7 +13,7 @@ mod view;
 
 use std::{path::Path, sync::Arc};
 
-use redb::{Database, ReadableDatabase};
+use redb::Database;
 use serde::{Deserialize, Serialize};
 use vouchsafe_types::{Hash32, TimeMs};
 
@@ -73,7 +73,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub fn view(&self) -> Result<View, NodeError> {
-        View::open(&self.db.begin_read()?)
+        View::open(Arc::clone(&self.db))
     }
 }
 

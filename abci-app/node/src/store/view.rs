@@ -1,13 +1,13 @@
 //! A snapshot of the store: what the machine, the tree and the provers read.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use jmt::{
     KeyHash, OwnedValue, Sha256Jmt,
     storage::{HasPreimage, LeafNode, Node, NodeKey, TreeReader},
 };
 use prost_ics23::Message as _;
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{Database, ReadOnlyTable, ReadableDatabase};
 use sha2::Sha256;
 use vouchsafe_core::StateRead;
 use vouchsafe_types::{Hash32, genesis::Genesis};
@@ -37,10 +37,13 @@ pub struct View {
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
     head: Option<Head>,
     failure: OnceLock<NodeError>,
+    // Last, hence dropped last: a table whose database is gone reads nothing.
+    _db: Arc<Database>,
 }
 
 impl View {
-    pub(super) fn open(tx: &ReadTransaction) -> Result<Self, NodeError> {
+    pub(super) fn open(db: Arc<Database>) -> Result<Self, NodeError> {
+        let tx = db.begin_read()?;
         let meta = tx.open_table(tables::META)?;
         let head = match meta.get(tables::META_HEAD)? {
             None => None,
@@ -59,6 +62,7 @@ impl View {
             meta,
             head,
             failure: OnceLock::new(),
+            _db: db,
         })
     }
 
