@@ -85,7 +85,7 @@ pub(super) fn patient_reference(gw: &Gateway, patient: AccountId) -> String {
 }
 
 /// The account that a reference to a Patient names: of a chart here, or the account itself.
-pub(super) async fn patient_account(gw: &Gateway, reference: &Reference) -> Result<AccountId, Fault> {
+pub(crate) async fn patient_account(gw: &Gateway, reference: &Reference) -> Result<AccountId, Fault> {
     let unknown = || {
         Fault::invalid("the patient has no account, or no chart here is linked to it")
             .at("Consent.patient")

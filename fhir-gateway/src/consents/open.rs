@@ -88,9 +88,9 @@ pub async fn end_session(
         Who::Practitioner { .. } => {
             let (doctor, hand) = signing::doctor(caller)?;
             check_doctor(gw, &found, doctor)?;
-            (doctor, hand)
+            ((doctor, Code::NotTheDoctor), hand)
         }
-        _ => (found.request.patient, patient_hand(gw, caller, &found).await?),
+        _ => ((found.request.patient, Code::NotThePatient), patient_hand(gw, caller, &found).await?),
     };
     let session = found
         .request
@@ -129,7 +129,9 @@ pub async fn revoke(
         let (nonce, expires) = signing::envelope(gw);
         Tx::from(Revoke { nonce, expires, grant: id })
     };
-    if let Some(reply) = simple(gw, found.request.patient, &hand, tx, prepare, same, make).await? {
+    if let Some(reply) =
+        simple(gw, (found.request.patient, Code::NotThePatient), &hand, tx, prepare, same, make).await?
+    {
         return Ok(reply);
     }
     gw.sessions.revoked(gw, &id);
@@ -145,7 +147,7 @@ async fn patient_hand(gw: &Gateway, caller: &Caller, found: &Found) -> Result<Ha
 /// An act whose payload says nothing but what it is about: prepared (then the answer is given), or submitted.
 async fn simple(
     gw: &Arc<Gateway>,
-    person: AccountId,
+    person: (AccountId, Code),
     hand: &Hand,
     tx: Option<String>,
     prepare: bool,
@@ -156,7 +158,7 @@ async fn simple(
         return Ok(Some(Reply::resource(200, &signing::prepared(gw, &make(), &[], Vec::new()))));
     }
     if let (Hand::Wallet(_), Some(raw)) = (hand, &tx) {
-        let signed = signing::presented(gw, raw, person, Code::NotAllowed).await?;
+        let signed = signing::presented(gw, raw, person.0, person.1).await?;
         if !same(&signed) {
             return Err(signing::not_what_was_prepared("it is another act, or about something else"));
         }

@@ -182,16 +182,7 @@ async fn blob(call: PlainCall) -> Result<Reply, Fault> {
     if !raw_asked {
         return Err(Fault::new(406, "not-supported", "only raw blocks are served: ask with format=raw"));
     }
-    let cid = crate::blobs::parse_cid(&call.param).map_err(|e| Fault::new(400, "value", e.to_string()).at("cid"))?;
-    let found = call.gw.blobs.get(&cid).await.map_err(|e| {
-        tracing::error!(%cid, error = %e, "a blob cannot be read");
-        Fault::unavailable("the block store cannot give this block")
-    })?;
-    let Some(bytes) = found else { return Err(Fault::not_found()) };
-    Ok(Reply::bytes(200, bytes.to_vec())
-        .header("content-type", "application/vnd.ipld.raw")
-        .header("etag", format!("\"{cid}.raw\""))
-        .header("cache-control", "public, max-age=29030400, immutable"))
+    peers::serve_raw(&call.gw, &call.param).await
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use vouchsafe_types::AccountId;
 
 use super::send::address;
 use crate::{
-    blobs::{BlobError, cid_of},
+    blobs::{BlobError, cid_of, parse_cid},
     gateway::Gateway,
     http::{Fault, Reply},
 };
@@ -61,7 +61,7 @@ pub async fn fetch(gw: &Gateway, custodian: AccountId, cid: &Cid) -> Result<Byte
 /// # Errors
 /// 400 for what is no address, 404 when it is not here, 500 when what is here is spoiled.
 pub async fn serve_raw(gw: &Gateway, cid: &str) -> Result<Reply, Fault> {
-    let cid = crate::blobs::parse_cid(cid).map_err(|e| Fault::malformed(e.to_string()))?;
+    let cid = parse_cid(cid).map_err(|e| Fault::new(400, "value", e.to_string()).at("cid"))?;
     match gw.blobs.get(&cid).await {
         Ok(Some(blob)) => Ok(Reply::bytes(200, blob.to_vec())
             .header("content-type", "application/vnd.ipld.raw")

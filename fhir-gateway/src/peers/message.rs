@@ -107,3 +107,42 @@ pub fn open(
     }
     Ok(envelope.message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::device::Ed25519Key;
+
+    const A: AccountId = AccountId([1; 16]);
+    const B: AccountId = AccountId([2; 16]);
+    const C: AccountId = AccountId([3; 16]);
+
+    fn envelope(from: AccountId, to: AccountId, expires: u64) -> Envelope {
+        Envelope { from, to, expires: TimeMs(expires), message: Message::Directory(vec!["x".to_owned()]) }
+    }
+
+    fn refusal(text: &str, key: &OkpJwk) -> Code {
+        open(text, "chain", key, A, B, TimeMs(1_000)).unwrap_err().code
+    }
+
+    #[test]
+    fn a_message_opens_for_whom_it_is_meant() {
+        let key = Ed25519Key::generate();
+        let public = jws::Sign::public(&key);
+        let text = sign(&key, "chain", &envelope(A, B, 1_001));
+        assert_eq!(open(&text, "chain", &public, A, B, TimeMs(1_000)).unwrap().kind(), "directory");
+    }
+
+    #[test]
+    fn a_message_of_another_to_another_or_out_of_time_is_refused() {
+        let key = Ed25519Key::generate();
+        let public = jws::Sign::public(&key);
+        assert_eq!(refusal(&sign(&key, "chain", &envelope(C, B, 1_001)), &public), Code::NotAllowed);
+        assert_eq!(refusal(&sign(&key, "chain", &envelope(A, C, 1_001)), &public), Code::NotAllowed);
+        assert_eq!(refusal(&sign(&key, "chain", &envelope(A, B, 1_000)), &public), Code::Expired);
+        assert_eq!(refusal(&sign(&key, "chain", &envelope(A, B, 1_000_000)), &public), Code::TooFarAhead);
+        assert_eq!(refusal(&sign(&key, "other", &envelope(A, B, 1_001)), &public), Code::WrongChain);
+        let other = Ed25519Key::generate();
+        assert_eq!(refusal(&sign(&other, "chain", &envelope(A, B, 1_001)), &public), Code::UnknownKey);
+    }
+}

@@ -44,3 +44,105 @@ fn admitted_categories(sealed: &SealedDetail, terms: &Terms) -> Vec<Category> {
     };
     sealed.detail.categories.iter().copied().filter(named).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use vouchsafe_types::{
+        AccountId, Count, CredentialId, Hash32, TimeMs,
+        state::{Decision, Signer},
+    };
+
+    use super::*;
+    use crate::fhir::{Coding, consent::tags};
+
+    const ID: RequestId = RequestId([9; 16]);
+
+    fn sealed(categories: &[Category], excluded: &[Category]) -> SealedDetail {
+        SealedDetail {
+            request: ID,
+            detail: ConsentDetail {
+                purpose: vec![Coding::new("http://terminology.hl7.org/CodeSystem/v3-ActReason", "TREAT")],
+                reason: None,
+                categories: categories.to_vec(),
+                excluded: excluded.to_vec(),
+                data_period: DateRange::of_period(Some("2020"), Some("2021")),
+                write: false,
+            },
+            salt: Hash32([7; 32]),
+            custodians: None,
+        }
+    }
+
+    fn granted(detail: &SealedDetail, tagged: &[Category]) -> Request {
+        let mut dummy = 0;
+        let random = || {
+            dummy += 1;
+            [dummy; 16]
+        };
+        let terms = Terms {
+            tags: tags(&detail.salt.0, tagged, random).unwrap(),
+            write: false,
+            detail: detail.commitment(),
+            valid_until: TimeMs(1_000),
+            session_ms: Count(10),
+            standing: false,
+        };
+        let by = Signer { kid: Hash32([0; 32]), agent: false };
+        Request {
+            doctor: AccountId([1; 16]),
+            organization: AccountId([2; 16]),
+            patient: AccountId([3; 16]),
+            credential: CredentialId([4; 16]),
+            asked: terms.clone(),
+            answer_by: TimeMs(500),
+            at: TimeMs(1),
+            by: by.clone(),
+            decision: Some(Decision {
+                at: TimeMs(2),
+                by,
+                custodial: false,
+                granted: Some(terms),
+                generation: Count(0),
+                revoked: None,
+                session: None,
+                spent: false,
+            }),
+        }
+    }
+
+    #[test]
+    fn only_what_is_named_is_admitted() {
+        let detail = sealed(&[Category::Laboratory, Category::Allergies], &[Category::Allergies]);
+        let request = granted(&detail, &detail.detail.categories);
+        let admission = Admission::of(ID, &request, &detail).unwrap();
+        let within = DateRange::parse("2020-06-01");
+        assert!(admission.admits(Category::Laboratory, within));
+        assert!(!admission.admits(Category::Allergies, within), "excluded");
+        assert!(!admission.admits(Category::Imaging, within), "not named");
+        assert!(!admission.admits(Category::Laboratory, DateRange::parse("2019-12-31")), "before the range");
+        assert!(!admission.admits(Category::Laboratory, DateRange::parse("2022-01-01")), "after the range");
+    }
+
+    #[test]
+    fn a_detail_that_the_ledger_does_not_commit_to_admits_nothing() {
+        let detail = sealed(&[Category::Laboratory], &[]);
+        let request = granted(&detail, &detail.detail.categories);
+        let wider = sealed(&[Category::Laboratory, Category::Imaging], &[]);
+        assert!(Admission::of(ID, &request, &wider).is_none());
+        let moved = SealedDetail { request: RequestId([8; 16]), ..detail.clone() };
+        assert!(Admission::of(ID, &request, &moved).is_none());
+        assert!(Admission::of(RequestId([8; 16]), &request, &detail).is_none());
+        let undecided = Request { decision: None, ..request };
+        assert!(Admission::of(ID, &undecided, &detail).is_none());
+    }
+
+    /// A patient could commit to more than was asked; the machine checked the tags only, so the tags decide.
+    #[test]
+    fn a_category_without_its_tag_is_not_admitted() {
+        let detail = sealed(&[Category::Laboratory, Category::Imaging], &[]);
+        let request = granted(&detail, &[Category::Laboratory]);
+        let admission = Admission::of(ID, &request, &detail).unwrap();
+        assert!(admission.admits(Category::Laboratory, None));
+        assert!(!admission.admits(Category::Imaging, None));
+    }
+}

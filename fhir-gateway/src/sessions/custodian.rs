@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use vouchsafe_types::{AccountId, Count, RequestId, SessionId, ids::RecordId, state::Request};
+use vouchsafe_types::{AccountId, Count, RequestId, SessionId, TimeMs, ids::RecordId, state::Request};
 
 use super::{
     admission::Admission,
@@ -94,6 +94,8 @@ pub(super) async fn opened(gw: &Arc<Gateway>, session: SessionId, grant: Request
             waiting.entry(grant).or_default().insert(session);
         }
         Err(NotHanded::NoChart) => {}
+        // Told of old blocks at the start, most sessions are over.
+        Err(why @ NotHanded::NotLive(_)) => tracing::debug!(%session, %why, "nothing is handed to a session"),
         Err(why) => tracing::warn!(%session, %why, "nothing was handed to a session"),
     }
 }
@@ -126,10 +128,9 @@ pub(super) fn revoked(gw: &Gateway, grant: RequestId) {
 /// Forgets what ended without an act: sessions that expired or fell with a credential, and grants that ran out.
 pub(super) async fn sweep(gw: &Arc<Gateway>) {
     for session in gw.sessions.custodian.all_handed() {
-        if let Err(ended) = ledger::session_live(&*gw.ledger, &gw.clock, &session).await {
-            if ended.code().is_some() {
-                gw.sessions.custodian.forget_session(&session);
-            }
+        let ended = ledger::session_live(&*gw.ledger, &gw.clock, &session).await.err();
+        if ended.is_some_and(|ended| ended.code().is_some()) {
+            gw.sessions.custodian.forget_session(&session);
         }
     }
     let now = ledger::now(&*gw.ledger, &gw.clock);
@@ -147,6 +148,14 @@ pub(super) async fn sweep(gw: &Arc<Gateway>) {
             gw.sessions.custodian.forget_grant(&grant);
         }
     }
+}
+
+/// True while sessions may rest on the grant.
+fn in_force(request: &Request, now: TimeMs) -> bool {
+    request
+        .decision
+        .as_ref()
+        .is_some_and(|d| d.revoked.is_none() && d.granted.as_ref().is_some_and(|terms| now < terms.valid_until))
 }
 
 /// A record of this organisation was written: sessions under grants that admit it get its key.
@@ -209,6 +218,9 @@ async fn prepare(gw: &Arc<Gateway>, grant: RequestId) -> Result<Arc<Prepared>, N
     let view = View(&*gw.ledger);
     let request: Request =
         view.request(&grant).await.map_err(|e| NotHanded::Ledger(e.to_string()))?.ok_or(NotHanded::NoGrant)?;
+    if !in_force(&request, ledger::now(&*gw.ledger, &gw.clock)) {
+        return Err(NotHanded::NoGrant);
+    }
     let charts = gw.charts.by_account(&request.patient);
     if charts.is_empty() {
         return Err(NotHanded::NoChart);
@@ -334,6 +346,7 @@ async fn hand_over(
     if session.grant != grant {
         return Err(NotHanded::NoGrant);
     }
+    let whole = rows.is_none();
     let rows = rows
         .unwrap_or_else(|| prepared.rows.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect());
     let endpoint = View(&*gw.ledger)
@@ -353,8 +366,8 @@ async fn hand_over(
             custodian: gw.org,
             session: session_id,
             grant,
-            part: Count(index as u64 + 1),
-            parts: Count(parts.len() as u64),
+            part: Count(if whole { index as u64 + 1 } else { 0 }),
+            parts: Count(if whole { parts.len() as u64 } else { 0 }),
             height: Count(height),
             // The key that the opening named, as the ledger holds it: the grantee cannot name another afterwards.
             key: oaep::wrap_to(&session.recipient, &prepared.key).map_err(|_| NotHanded::Key)?,

@@ -54,7 +54,9 @@ pub struct Live {
 }
 
 /// What one custodian handed over.
+#[derive(Default)]
 struct Source {
+    /// How many parts the whole has; 0 until the first came.
     parts: u64,
     came: BTreeSet<u64>,
     /// Each row with the key that its own data key is wrapped under.
@@ -94,7 +96,7 @@ impl Live {
     /// How many custodians have not answered yet.
     pub fn missing(&self) -> usize {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let answered = sources.values().filter(|s| s.came.len() as u64 == s.parts).count();
+        let answered = sources.values().filter(|s| s.parts > 0 && s.came.len() as u64 == s.parts).count();
         self.expected.map_or(0, |expected| expected.saturating_sub(answered))
     }
 
@@ -121,12 +123,11 @@ impl Live {
     fn take(&self, from: AccountId, key: GrantKey, manifest: Manifest) {
         let key = Arc::new(key);
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = sources.entry(from).or_insert_with(|| Source {
-            parts: manifest.parts.0,
-            came: BTreeSet::new(),
-            rows: BTreeMap::new(),
-        });
-        source.came.insert(manifest.part.0.min(source.parts));
+        let source = sources.entry(from).or_default();
+        if manifest.part.0 > 0 {
+            source.parts = manifest.parts.0;
+            source.came.insert(manifest.part.0);
+        }
         for row in manifest.rows {
             // Messages may arrive out of order; an older version never takes the place of a newer one.
             let newer = source.rows.get(&row.record).is_none_or(|(_, have)| have.version <= row.version);
@@ -174,9 +175,16 @@ impl Grantee {
 /// Forgets sessions that are over for whatever reason, so that no key outlives its session by more than a block.
 pub(super) async fn sweep(gw: &Gateway) {
     for id in gw.sessions.grantee.all() {
-        if let Err(NotLive::Refused(_)) = ledger::session_live(&*gw.ledger, &gw.clock, &id).await {
-            gw.sessions.grantee.forget(&id);
+        if let Err(NotLive::Refused(rejection)) = ledger::session_live(&*gw.ledger, &gw.clock, &id).await {
+            forget_if_over(gw, &id, rejection.code);
         }
+    }
+}
+
+/// A session that the ledger does not know yet is on its way there: its key was made before its opening was submitted.
+fn forget_if_over(gw: &Gateway, id: &SessionId, code: Code) {
+    if code != Code::NotFound {
+        gw.sessions.grantee.forget(id);
     }
 }
 
@@ -207,7 +215,7 @@ pub(super) async fn judge_id(gw: &Gateway, id: &SessionId) -> Result<Session, Fa
     match ledger::session_live(&*gw.ledger, &gw.clock, id).await {
         Ok(session) => Ok(session),
         Err(NotLive::Refused(rejection)) => {
-            gw.sessions.grantee.forget(id);
+            forget_if_over(gw, id, rejection.code);
             let code = if rejection.code == Code::NotFound { Code::SessionNotLive } else { rejection.code };
             Err(Fault::forbidden(code.name(), "the session is not live"))
         }

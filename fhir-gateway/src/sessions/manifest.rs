@@ -22,9 +22,9 @@ pub struct Manifest {
     pub session: SessionId,
     /// Under which grant.
     pub grant: RequestId,
-    /// Which part of the hand-over this is, from 1; a large chart comes in several.
+    /// Which part of the whole this is, from 1, for a large chart comes in several; 0 for what was written since.
     pub part: Count,
-    /// How many parts there are.
+    /// How many parts the whole has; 0 for what was written since.
     pub parts: Count,
     /// The ledger's height at which the session was judged live.
     pub height: Count,

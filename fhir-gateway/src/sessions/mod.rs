@@ -72,7 +72,7 @@ impl Sessions {
 
 /// What a search over foreign records found. Every resource in it has been opened, verified and audited.
 pub struct Found {
-    /// The matches, newest first.
+    /// All matches, newest first; whoever asked makes pages of them.
     pub resources: Vec<Foreign>,
     /// OperationOutcomes to put into the Bundle with search mode `outcome`: "limited by consent" always, and which
     /// sources are missing.
@@ -141,8 +141,9 @@ pub async fn search(
     parameters: &[(String, String)],
 ) -> Result<Found, Fault> {
     let session = grantee::check(gw, caller, live).await?;
-    let query = Query::parse(resource_type, parameters)
+    let mut query = Query::parse(resource_type, parameters)
         .map_err(|f| Fault::new(f.status, "structure", f.what).at(f.expression))?;
+    narrow_to_patient(gw, live, &mut query).await;
     let rows: Vec<_> = live.rows().into_iter().filter(|(_, row)| row.resource_type == resource_type).collect();
     // Boxed before they are streamed: the compiler cannot show a stream of borrowing futures to be Send.
     let jobs: Vec<BoxFuture<'_, _>> = rows
@@ -164,7 +165,6 @@ pub async fn search(
         }
     }
     matches.sort_by_key(|one| std::cmp::Reverse(one.row.last_updated));
-    matches.truncate(query.count.unwrap_or(crate::fhir::search::MAX_COUNT));
     let slot = gw.audit.reserve().await.map_err(|_| Fault::unavailable("the audit log cannot write"))?;
     let session = &session;
     let jobs: Vec<BoxFuture<'_, _>> =
@@ -189,6 +189,21 @@ pub async fn search(
     let failed = (spoiled > 0).then_some("integrity");
     receipts::access(gw, caller, live, slot, &Deed { kind: AuditKind::Query, what: &what, query: Some(&text), failed });
     Ok(Found { resources, outcomes: outcomes(live.missing(), spoiled) })
+}
+
+/// Whoever is named by any of the ids that the session's patient has here is the session's patient.
+async fn narrow_to_patient(gw: &Gateway, live: &Live, query: &mut Query) {
+    let mut left = Vec::new();
+    for any in std::mem::take(&mut query.patients) {
+        let mut same = false;
+        for one in &any {
+            same |= consents::patient_account(gw, one).await.is_ok_and(|account| account == live.patient);
+        }
+        if !same {
+            left.push(any);
+        }
+    }
+    query.patients = left;
 }
 
 fn fits(query: &Query, one: &Indexed) -> bool {
@@ -303,7 +318,8 @@ async fn read_row(
             if let NotShown::Integrity(why) = &not_shown {
                 tracing::error!(custodian = %custodian, why, "a foreign record is not what was anchored and is not served");
             }
-            receipts::access(gw, caller, live, slot, &deed(Some("integrity")));
+            let failed = if matches!(not_shown, NotShown::Integrity(_)) { "integrity" } else { "not-shown" };
+            receipts::access(gw, caller, live, slot, &deed(Some(failed)));
             Err(not_shown.into())
         }
     }

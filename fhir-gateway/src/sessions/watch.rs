@@ -6,7 +6,10 @@ use tokio::{sync::broadcast, task::JoinHandle};
 use vouchsafe_types::Event;
 
 use super::{custodian, grantee};
-use crate::{consents, gateway::Gateway, ledger::BlockEvents};
+use crate::{consents, gateway::Gateway, ledger::BlockEvents, store::WriteBatch};
+
+const TABLE: &str = "watch";
+const CURSOR: &[u8] = b"cursor";
 
 /// Starts listening; the tasks end when they are aborted or the gateway is gone.
 pub(super) fn spawn(gw: &Arc<Gateway>) -> Vec<JoinHandle<()>> {
@@ -18,6 +21,8 @@ async fn follow(weak: Weak<Gateway>) {
     // From the beginning each time: which peers there are, and which requests concern this organisation, is told by the
     // events alone, and what ended is recognised by the ledger's state, so that replaying does nothing twice.
     let blocks = gw.ledger.subscribe(1).await;
+    // Patients' keys are wrapped to new devices once; which blocks were taken is remembered for that.
+    let taken: u64 = gw.db.get_json(TABLE, CURSOR).ok().flatten().unwrap_or_default();
     drop(gw);
     let mut blocks = match blocks {
         Ok(blocks) => blocks,
@@ -28,13 +33,25 @@ async fn follow(weak: Weak<Gateway>) {
     };
     while let Some(block) = blocks.next().await {
         let Some(gw) = weak.upgrade() else { return };
-        take(&gw, block).await;
+        take(&gw, block, taken).await;
     }
 }
 
-async fn take(gw: &Arc<Gateway>, block: BlockEvents) {
+async fn take(gw: &Arc<Gateway>, block: BlockEvents, taken: u64) {
     for (_, event) in &block.events {
         on_event(gw, event).await;
+        if let Event::KeyAdded { account, .. } | Event::KeyEnded { account, .. } = event
+            && block.height > taken
+        {
+            rewrap(gw, *account);
+        }
+    }
+    if !block.events.is_empty() && block.height > taken {
+        let mut batch = WriteBatch::new();
+        batch.put_json(TABLE, CURSOR, &block.height);
+        if let Err(error) = gw.db.commit_lazily(batch).await {
+            tracing::warn!(%error, "which blocks were taken is not remembered");
+        }
     }
     // Only the newest block is worth a sweep: while old ones are replayed, nothing is held yet.
     if block.height >= gw.ledger.head().height {
@@ -65,7 +82,6 @@ async fn on_event(gw: &Arc<Gateway>, event: &Event) {
             gw.sessions.custodian.forget_session(session);
             gw.sessions.grantee.forget(session);
         }
-        Event::KeyAdded { account, .. } | Event::KeyEnded { account, .. } => rewrap(gw, *account),
         _ => {}
     }
 }
