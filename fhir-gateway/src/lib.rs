@@ -13,6 +13,7 @@ pub mod http;
 pub mod ledger;
 pub mod peers;
 pub mod policy;
+pub mod proof;
 pub mod records;
 pub mod seal;
 pub mod sessions;

@@ -49,8 +49,6 @@ fn capitalised(text: &str, name: &str) -> bool {
 
 /// The whole table.
 pub(crate) struct Table {
-    /// The concrete resource types, ascending.
-    pub(crate) resources: Vec<&'static str>,
     blocks: BTreeMap<&'static str, Vec<Element>>,
 }
 
@@ -70,7 +68,7 @@ pub(crate) fn table() -> &'static Table {
 fn read(text: &'static str) -> Table {
     let mut lines = text.lines();
     let mut list = || lines.next().unwrap_or_default().split(' ').skip(1).collect::<Vec<_>>();
-    let (resources, primitives) = (list(), list());
+    let (_resources, primitives) = (list(), list());
     let mut blocks = BTreeMap::<&str, Vec<Element>>::new();
     let mut current = "";
     for line in lines {
@@ -79,7 +77,7 @@ fn read(text: &'static str) -> Table {
             Some(element) => blocks.entry(current).or_default().extend(read_element(element, &primitives)),
         }
     }
-    Table { resources, blocks }
+    Table { blocks }
 }
 
 fn read_element(line: &'static str, primitives: &[&str]) -> Option<Element> {
@@ -105,6 +103,12 @@ fn kind(word: &'static str, primitives: &[&str]) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_has_the_types_that_this_crate_names() {
+        let first = TEXT.lines().next().unwrap();
+        assert_eq!(first.split(' ').skip(1).collect::<Vec<_>>(), crate::RESOURCE_TYPES);
+    }
 
     #[test]
     fn every_block_named_exists() {

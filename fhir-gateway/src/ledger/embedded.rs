@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use futures::stream;
 use vouchsafe_core::StateRead;
 use vouchsafe_node::embedded::{Embedded, SubmitError};
+use vouchsafe_types::genesis::Genesis;
 
 use super::{BlockEvents, BlockStream, Committed, Head, Ledger, LedgerError, LedgerProof};
 
@@ -35,6 +36,10 @@ fn unavailable(e: impl std::fmt::Display) -> LedgerError {
 impl Ledger for EmbeddedLedger {
     fn chain(&self) -> &str {
         &self.chain
+    }
+
+    fn genesis(&self) -> &Genesis {
+        self.node.genesis()
     }
 
     fn head(&self) -> Head {

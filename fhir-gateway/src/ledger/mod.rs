@@ -13,7 +13,7 @@ mod view;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use vouchsafe_types::{Event, Hash32, Rejection, TimeMs};
+use vouchsafe_types::{Event, Hash32, Rejection, TimeMs, genesis::Genesis};
 
 pub use embedded::EmbeddedLedger;
 pub use live::{NotLive, session_live};
@@ -62,6 +62,9 @@ pub fn proved_value(proof: &LedgerProof) -> Option<Vec<u8>> {
 pub trait Ledger: Send + Sync {
     /// The chain's id.
     fn chain(&self) -> &str;
+
+    /// The document that the chain began with; proofs carry it for those who trust only its digest.
+    fn genesis(&self) -> &Genesis;
 
     /// The newest block.
     fn head(&self) -> Head;

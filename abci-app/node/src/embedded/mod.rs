@@ -140,6 +140,7 @@ struct Tip {
 struct Shared {
     app: App,
     chain: Chain,
+    genesis: Genesis,
     queue: Queue,
     settings: Settings,
     tip: watch::Sender<Tip>,
@@ -178,12 +179,18 @@ impl Embedded {
             queue: Queue::new(settings.max_queue),
             app,
             chain,
+            genesis: genesis.clone(),
             settings,
             tip: watch::Sender::new(Tip { head, ended: false }),
             stopped: RwLock::default(),
         });
         let thread = driver::start(Arc::clone(&shared), validator)?;
         Ok(Self { handle: Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) }) })
+    }
+
+    /// The document that the chain began with.
+    pub fn genesis(&self) -> &Genesis {
+        &self.shared().genesis
     }
 
     fn shared(&self) -> &Shared {
