@@ -1,5 +1,7 @@
 //! Rules of style that matter, as checks over the checkout's files. Each says what is wrong, where, and why.
 
+mod layers;
+
 use std::path::{Path, PathBuf};
 
 use crate::{
@@ -38,6 +40,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         }
     }
     faults.extend(schemas(&files));
+    faults.extend(layers::check(root, &files)?);
     if faults.is_empty() {
         println!("{} files", files.len());
         return Ok(());
