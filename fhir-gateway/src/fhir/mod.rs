@@ -23,8 +23,6 @@ pub mod systems {
     pub const CATEGORY: &str = "https://vouchsafe.example/CodeSystem/category";
     /// Names of the ledger's rejections.
     pub const REJECTION: &str = "https://vouchsafe.example/CodeSystem/rejection";
-    /// Faults of a request that R4's issue types do not tell apart.
-    pub const FAULT: &str = "https://vouchsafe.example/CodeSystem/fault";
     /// The identifier by which an account of the ledger is found.
     pub const ACCOUNT: &str = "https://vouchsafe.example/sid/account";
     /// Identifiers of requests and grants.

@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn an_outcome_with_everything_is_valid_r4() {
         let outcome: OperationOutcome = Issue::new(Severity::Warning, IssueType::CodeInvalid)
-            .coding(Coding::new(systems::FAULT, "x"))
+            .coding(Coding::new(systems::REJECTION, "x"))
             .text("words")
             .diagnostics("facts")
             .expression("Patient.birthDate")

@@ -183,7 +183,7 @@ impl Query {
         match name {
             "_id" => self.ids.push(parts),
             "patient" | "subject" => {
-                self.patients.push(parts.iter().map(|p| patient(name, p)).collect::<Result<_, _>>()?)
+                self.patients.push(parts.iter().map(|p| patient(name, p)).collect::<Result<_, _>>()?);
             }
             "_lastUpdated" => self.last_updated.push(dates(name, &parts)?),
             "date" => self.dates.push(dates(name, &parts)?),

@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, helpers included")]
 
 mod blobs;
+mod fhir;
 mod seal;
