@@ -91,7 +91,8 @@ pub(crate) fn reference(row: &RecordRow) -> String {
     format!("{}/{}/_history/{}", row.resource_type, row.id, row.version)
 }
 
-fn entry(gw: &Gateway, caller: &Caller, deed: &Deed) -> NewEntry {
+/// The entry of the audit log for a deed.
+pub(crate) fn entry(gw: &Gateway, caller: &Caller, deed: &Deed) -> NewEntry {
     let id = Records::new_id();
     let account = caller.account().map(|a| a.to_string());
     let person = match &caller.who {

@@ -111,6 +111,10 @@ table! {
         "what the caller's own key is to sign, before the same call with Vouchsafe-Tx" => operations::mandate::prepare_end;
     Get "/Patient/{id}/$directory" Operation PATIENT, Some("$directory"), Patient,
         "what the patient's wallet needs to open the chart's records itself" => operations::directory::directory;
+    Get "/AuditEvent/{id}/$proof" Operation AUDIT, Some("$proof"), Reads,
+        "what a third party needs to check an entry of the log against the ledger" => operations::proof::of_event;
+    Get "/{type}/{id}/$proof" Operation RECORDS, Some("$proof"), Reads,
+        "what a third party needs to check a version against the ledger" => operations::proof::proof;
     Get "/{type}/{id}/_history/{vid}" Vread RECORDS, None, Reads,
         "one version of a record" => interactions::read::vread;
     Get "/{type}/{id}" Read RECORDS, None, Reads,

@@ -4,4 +4,6 @@
 
 mod blobs;
 mod fhir;
+mod http;
 mod seal;
+mod support;

@@ -6,5 +6,6 @@ pub(crate) mod enrol;
 pub(crate) mod mandate;
 pub(crate) mod parameters;
 pub(crate) mod presented;
+pub(crate) mod proof;
 pub(crate) mod register;
 pub(crate) mod verdict;
