@@ -45,10 +45,13 @@ const PREPARED_MAX: usize = 1_000;
 #[derive(Default)]
 pub struct Consents {
     prepared: Mutex<BTreeMap<Nonce, (TimeMs, Prepared)>>,
-    details: Mutex<BTreeMap<RequestId, Vec<(Hash32, Arc<SealedDetail>)>>>,
+    details: Mutex<BTreeMap<RequestId, Opened>>,
     /// An RSA key made ahead, because making one takes as long as everything else of an opening together.
     spare: Mutex<Option<RsaKey>>,
 }
+
+/// The details of one request that this gateway could open, by their commitments.
+type Opened = Vec<(Hash32, Arc<SealedDetail>)>;
 
 /// An act that was prepared and waits for its signature.
 enum Prepared {

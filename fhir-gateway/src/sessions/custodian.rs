@@ -25,7 +25,7 @@ use crate::{
     ledger::{self, View},
     peers::{self, Message},
     policy::session::machinery,
-    records::{Chart, RecordRow},
+    records::{Chart, OpenError, RecordRow},
     seal::{GrantKey, jwe, oaep},
 };
 
@@ -250,7 +250,7 @@ async fn add_if_admitted(
     if row.tombstone || class_of(&row.resource_type) != ResourceClass::Patient {
         return Ok(false);
     }
-    let value = look_into(gw, row).await?;
+    let Some(value) = look_into(gw, row).await? else { return Ok(false) };
     let found = facts(&row.resource_type, &value);
     if !prepared.admission.admits(found.category, found.date) {
         return Ok(false);
@@ -269,18 +269,24 @@ async fn add_if_admitted(
         }
         for target in targets(gw, &value)? {
             if seen.insert(target.id) {
-                let value = look_into(gw, &target).await?;
-                todo.push((target, value));
+                todo.extend(look_into(gw, &target).await?.map(|value| (target, value)));
             }
         }
     }
     Ok(true)
 }
 
-/// An own record's content, to judge which grant admits it.
-async fn look_into(gw: &Gateway, row: &RecordRow) -> Result<Value, NotHanded> {
-    let opened = gw.records.open(&machinery(None), row).await.map_err(|e| NotHanded::Records(e.to_string()))?;
-    serde_json::from_slice(&opened.sealed_form).map_err(|_| NotHanded::Records("a record is not JSON".to_owned()))
+/// An own record's content, to judge which grant admits it; none when it is not what was anchored, for one spoiled
+/// record must not keep the others from the patient's doctor.
+async fn look_into(gw: &Gateway, row: &RecordRow) -> Result<Option<Value>, NotHanded> {
+    match gw.records.open(&machinery(None), row).await {
+        Ok(opened) => Ok(serde_json::from_slice(&opened.sealed_form).ok()),
+        Err(OpenError::Integrity(why)) => {
+            tracing::error!(record = %row.id, why, "a record is not what was anchored and is handed to nobody");
+            Ok(None)
+        }
+        Err(away) => Err(NotHanded::Records(away.to_string())),
+    }
 }
 
 /// The own records of the organisation's class that a resource refers to.

@@ -70,7 +70,7 @@ pub(super) enum NotShown {
 }
 
 /// The id under which a custodian's record is shown here: keyed, so that it tells nothing and is the same each time.
-pub(super) fn local_id(gw: &Gateway, custodian: &AccountId, record: &RecordId) -> String {
+pub fn local_id(gw: &Gateway, custodian: &AccountId, record: &RecordId) -> String {
     let mut name = custodian.0.to_vec();
     name.extend(record.0);
     let blind = gw.db.blind("foreign-id", &name);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use vouchsafe_types::{AccountId, Code, RequestId, SessionId};
+use vouchsafe_types::{AccountId, Code, RequestId, SessionId, state::Session};
 
 use self::{
     foreign::{Indexed, NotShown, ServeFault},
@@ -38,7 +38,7 @@ use crate::{
 };
 
 pub use admission::Admission;
-pub use foreign::Foreign;
+pub use foreign::{Foreign, local_id};
 pub use grantee::Live;
 
 /// How many foreign records are opened at the same time.
@@ -257,9 +257,10 @@ pub async fn read(
         (None, None) => return Err(Fault::not_found()),
     };
     for live in candidates {
-        let row = live.rows().into_iter().find(|(custodian, row)| {
-            row.resource_type == resource_type && foreign::local_id(gw, custodian, &row.record) == id
-        });
+        let row = live
+            .rows()
+            .into_iter()
+            .find(|(custodian, row)| row.resource_type == resource_type && local_id(gw, custodian, &row.record) == id);
         let Some((custodian, row)) = row else { continue };
         if version.is_some_and(|v| v != row.version.0) {
             continue;
@@ -284,17 +285,13 @@ async fn read_row(
     gw: &Arc<Gateway>,
     caller: &Caller,
     live: &Arc<Live>,
-    session: &vouchsafe_types::state::Session,
+    session: &Session,
     custodian: AccountId,
     row: Arc<manifest::ManifestRow>,
 ) -> Result<Foreign, Fault> {
     let slot = gw.audit.reserve().await.map_err(|_| Fault::unavailable("the audit log cannot write"))?;
-    let what = vec![format!(
-        "{}/{}/_history/{}",
-        row.resource_type,
-        foreign::local_id(gw, &custodian, &row.record),
-        row.version
-    )];
+    let what =
+        vec![format!("{}/{}/_history/{}", row.resource_type, local_id(gw, &custodian, &row.record), row.version)];
     let outcome = match foreign::index(gw, live, custodian, &row).await {
         Ok(indexed) => foreign::serve(gw, caller, live, session, &indexed).await,
         Err(not_shown) => Err(ServeFault::NotShown(not_shown)),
@@ -352,4 +349,9 @@ pub fn uploaded(gw: &Arc<Gateway>, patient: AccountId, session: SessionId, event
 /// When the store is not readable.
 pub fn receipts(gw: &Arc<Gateway>, patient: AccountId) -> Result<Vec<Value>, Fault> {
     Ok(receipts::of_patient(gw, patient)?.into_iter().map(|receipt| receipt.event).collect())
+}
+
+/// How many custodians have not answered a session of this gateway yet; none when it is not one, or is over.
+pub fn missing(gw: &Gateway, session: &SessionId) -> Option<usize> {
+    gw.sessions.grantee.get(session).map(|live| live.missing())
 }

@@ -6,4 +6,5 @@ mod blobs;
 mod fhir;
 mod http;
 mod seal;
+mod sessions;
 mod support;
