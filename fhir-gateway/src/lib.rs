@@ -18,3 +18,6 @@ pub mod records;
 pub mod seal;
 pub mod sessions;
 pub mod store;
+
+#[cfg(test)]
+mod testing;

@@ -40,14 +40,15 @@ pub(super) async fn run(inner: Arc<Inner>) {
 /// Writes what waits and raises the mark; false when the database could not.
 async fn write(inner: &Inner, end: bool) -> bool {
     let mark = inner.progress.borrow().mark;
-    let (taken, slots, count) = {
+    let (entries, slots, count) = {
         let mut log = inner.log();
-        let (taken, slots) = log.take(mark, end);
-        (taken, slots, log.count())
+        let (entries, slots) = log.for_disk(mark, end);
+        (entries, slots, log.count())
     };
-    let batch = tables::batch(&inner.ground.db, &taken, &slots);
+    let batch = tables::batch(&inner.ground.db, &entries, &slots);
     match inner.ground.db.commit(batch).await {
         Ok(()) => {
+            inner.log().written(count);
             inner.progress.send_modify(|progress| {
                 progress.mark = slots.mark;
                 progress.written = count;
@@ -57,7 +58,6 @@ async fn write(inner: &Inner, end: bool) -> bool {
         }
         Err(e) => {
             tracing::error!("the audit log cannot be written: {e}");
-            inner.log().put_back(taken);
             inner.progress.send_modify(|progress| progress.failure = Some(e.to_string()));
             false
         }

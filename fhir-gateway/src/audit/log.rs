@@ -1,6 +1,9 @@
 //! The log in memory: which slots are out, which entries wait for the disk, the hashes of all.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use vouchsafe_types::{Count, Hash32, TimeMs};
 
@@ -15,8 +18,8 @@ const WINDOW: (u64, u64) = (16, 8_192);
 pub(super) struct Log {
     /// The hash of every entry.
     leaves: Arc<Vec<Hash32>>,
-    /// Entries that are not on the disk yet.
-    waiting: Vec<Waiting>,
+    /// Entries that are not on the disk yet, by index.
+    waiting: BTreeMap<u64, Arc<Waiting>>,
     /// The next slot to give out.
     next: u64,
     /// Slots given out that have no entry.
@@ -31,7 +34,7 @@ impl Log {
     pub(super) fn new(leaves: Vec<Hash32>, next: u64) -> Self {
         Self {
             leaves: Arc::new(leaves),
-            waiting: Vec::new(),
+            waiting: BTreeMap::new(),
             next,
             out: BTreeSet::new(),
             before: next,
@@ -84,25 +87,29 @@ impl Log {
         let leaf = vouchsafe_types::merkle::log::leaf_hash(&bytes);
         Arc::make_mut(&mut self.leaves).push(leaf);
         self.out.remove(&slot);
-        self.waiting.push(Waiting { entry, bytes, leaf });
+        self.waiting.insert(index, Arc::new(Waiting { entry, bytes, leaf }));
         Recorded { id, index, leaf }
     }
 
-    /// Takes what waits for the disk, and says which slots are out and where the mark is to be. At the end the mark falls
-    /// back to what was given out.
-    pub(super) fn take(&mut self, mark: u64, end: bool) -> (Vec<Waiting>, Slots) {
+    /// What waits for the disk, and which slots are out and where the mark is to be. At the end the mark falls back to what
+    /// was given out.
+    pub(super) fn for_disk(&mut self, mark: u64, end: bool) -> (Vec<Arc<Waiting>>, Slots) {
         let used = self.next - self.before;
         self.before = self.next;
         self.window = (used * 2).clamp(WINDOW.0, WINDOW.1);
         // The mark never falls while slots below it may be given out.
         let mark = if end { self.next } else { mark.max(self.next + self.window) };
         let slots = Slots { next: self.next, mark, out: self.out.iter().copied().collect() };
-        (std::mem::take(&mut self.waiting), slots)
+        (self.waiting(), slots)
     }
 
-    /// Puts back what could not be written.
-    pub(super) fn put_back(&mut self, mut taken: Vec<Waiting>) {
-        taken.append(&mut self.waiting);
-        self.waiting = taken;
+    /// What is not on the disk yet, in its order.
+    pub(super) fn waiting(&self) -> Vec<Arc<Waiting>> {
+        self.waiting.values().cloned().collect()
+    }
+
+    /// Forgets what is on the disk now: every entry below `count`.
+    pub(super) fn written(&mut self, count: u64) {
+        self.waiting = self.waiting.split_off(&count);
     }
 }

@@ -197,8 +197,18 @@ impl Audit {
     /// # Errors
     /// When the database cannot be read, or an entry was altered.
     pub fn search(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, AuditError> {
-        let leaves = self.inner.log().leaves();
-        tables::search(&self.inner.ground.db, &leaves, query)
+        // What waits is looked at before the disk: an entry that moves in between is found twice, never missed.
+        let (leaves, waiting) = {
+            let log = self.inner.log();
+            (log.leaves(), log.waiting())
+        };
+        let mut found: Vec<AuditEntry> =
+            waiting.iter().rev().filter(|w| query.matches(&w.entry)).map(|w| w.entry.clone()).collect();
+        let oldest = found.last().map(|entry| entry.index);
+        let stored = tables::search(&self.inner.ground.db, &leaves, query)?;
+        found.extend(stored.into_iter().filter(|entry| oldest.is_none_or(|oldest| entry.index < oldest)));
+        found.truncate(query.limit.unwrap_or(usize::MAX));
+        Ok(found)
     }
 
     /// The entry with this id.
@@ -206,7 +216,13 @@ impl Audit {
     /// # Errors
     /// When the database cannot be read, or the entry was altered.
     pub fn by_id(&self, id: &RecordId) -> Result<Option<AuditEntry>, AuditError> {
-        let leaves = self.inner.log().leaves();
+        let (leaves, waiting) = {
+            let log = self.inner.log();
+            (log.leaves(), log.waiting())
+        };
+        if let Some(found) = waiting.iter().find(|w| w.entry.id == *id) {
+            return Ok(Some(found.entry.clone()));
+        }
         Ok(tables::by_id(&self.inner.ground.db, &leaves, id)?.map(|(entry, _)| entry))
     }
 
@@ -264,3 +280,6 @@ fn event(ground: &Foundation, kind: AuditKind, outcome: &str, what: &[String]) -
 fn organization(org: &AccountId) -> String {
     format!("Organization?identifier={}|{org}", crate::fhir::systems::ACCOUNT)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The log on the disk.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use vouchsafe_types::{Hash32, RecordId, merkle::log};
 
@@ -81,9 +83,10 @@ pub(super) fn load(db: &Db) -> Result<(Vec<Hash32>, Slots), AuditError> {
     Ok((leaves, db.get_json(SLOTS, &[])?.unwrap_or_default()))
 }
 
-pub(super) fn batch(db: &Db, entries: &[Waiting], slots: &Slots) -> WriteBatch {
+pub(super) fn batch(db: &Db, entries: &[Arc<Waiting>], slots: &Slots) -> WriteBatch {
     let mut batch = WriteBatch::new();
-    for Waiting { entry, bytes, leaf } in entries {
+    for waiting in entries {
+        let Waiting { entry, bytes, leaf } = &**waiting;
         let index = index_key(entry.index.0);
         batch.put(ENTRIES, index, bytes.clone());
         batch.put(LEAVES, index, leaf.0);
@@ -138,7 +141,7 @@ pub(super) fn search(db: &Db, leaves: &[Hash32], query: &AuditQuery) -> Result<V
 }
 
 impl AuditQuery {
-    fn matches(&self, entry: &AuditEntry) -> bool {
+    pub(super) fn matches(&self, entry: &AuditEntry) -> bool {
         self.chart.is_none_or(|v| entry.chart == Some(v))
             && self.account.is_none_or(|v| entry.account == Some(v))
             && self.session.is_none_or(|v| entry.session == Some(v))

@@ -48,3 +48,71 @@ pub fn fresh(ledger: &dyn Ledger, clock: &Clock) -> Result<TimeMs, Stale> {
     }
     Ok(head.time.max(own))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Instant};
+
+    use async_trait::async_trait;
+    use vouchsafe_types::genesis::Genesis;
+
+    use super::*;
+    use crate::ledger::{BlockStream, Committed, Head, LedgerError, LedgerProof};
+
+    /// A ledger that has nothing but a head.
+    struct Standing(Head);
+
+    #[async_trait]
+    impl Ledger for Standing {
+        fn chain(&self) -> &str {
+            "standing"
+        }
+
+        fn genesis(&self) -> &Genesis {
+            unreachable!("nobody asks")
+        }
+
+        fn head(&self) -> Head {
+            self.0
+        }
+
+        async fn submit(&self, _: String) -> Result<Committed, LedgerError> {
+            Err(LedgerError::Busy)
+        }
+
+        async fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, LedgerError> {
+            Ok(None)
+        }
+
+        async fn prove(&self, _: &[Vec<u8>]) -> Result<Vec<LedgerProof>, LedgerError> {
+            Ok(Vec::new())
+        }
+
+        async fn subscribe(&self, _: u64) -> Result<BlockStream, LedgerError> {
+            Err(LedgerError::Busy)
+        }
+    }
+
+    fn standing(time: u64, age_ms: u64) -> Standing {
+        let received = Instant::now().checked_sub(Duration::from_millis(age_ms)).unwrap();
+        Standing(Head { height: 1, time: TimeMs(time), received })
+    }
+
+    fn clock(at: u64) -> Clock {
+        Arc::new(move || TimeMs(at))
+    }
+
+    #[test]
+    fn the_later_of_both_clocks_counts() {
+        assert_eq!(now(&standing(1_000, 0), &clock(2_000)), TimeMs(2_000));
+        assert_eq!(now(&standing(2_000, 0), &clock(1_000)), TimeMs(2_000));
+    }
+
+    #[test]
+    fn a_header_that_is_old_or_apart_is_stale() {
+        assert_eq!(fresh(&standing(50_000, 0), &clock(59_999)), Ok(TimeMs(59_999)));
+        assert!(matches!(fresh(&standing(50_000, 10_001), &clock(50_000)), Err(Stale::Old(_))));
+        assert!(matches!(fresh(&standing(50_000, 0), &clock(60_001)), Err(Stale::Apart { .. })));
+        assert!(matches!(fresh(&standing(60_001, 0), &clock(50_000)), Err(Stale::Apart { .. })));
+    }
+}

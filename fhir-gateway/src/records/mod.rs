@@ -8,11 +8,14 @@ pub mod directory;
 mod error;
 mod index;
 mod outbox;
-mod records;
+mod own;
 mod row;
 
 pub use charts::{Chart, Charts};
 pub use directory::{Directory, DirectoryEntry, DirectoryFault, KeyEntry, New, Refresh};
 pub use error::{OpenError, WriteError};
-pub use records::Records;
+pub use own::Records;
 pub use row::{Actor, Header, LaterVersion, Opened, ProofParts, RecordRow, Write};
+
+#[cfg(test)]
+mod tests;

@@ -262,7 +262,10 @@ fn write_groups(inner: &Inner, mut waiting: mpsc::Receiver<Job>) {
     }
 }
 
-fn write_group(inner: &Inner, group: Vec<(WriteBatch, bool, oneshot::Sender<Result<(), StoreError>>)>) {
+/// A batch, whether it may become durable later, and who waits for it.
+type Waiting = (WriteBatch, bool, oneshot::Sender<Result<(), StoreError>>);
+
+fn write_group(inner: &Inner, group: Vec<Waiting>) {
     if group.is_empty() {
         return;
     }

@@ -43,7 +43,7 @@ pub(super) struct Outbox {
 }
 
 enum Message {
-    Write(Job),
+    Write(Box<Job>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -68,7 +68,7 @@ impl Outbox {
     pub(super) async fn write(&self, id: RecordId, kind: Kind, write: Write) -> Result<RecordRow, WriteError> {
         let (done, answer) = oneshot::channel();
         let gone = || WriteError::Unavailable("the gateway is stopping".into());
-        self.jobs.send(Message::Write(Job { id, kind, write, done })).await.map_err(|_| gone())?;
+        self.jobs.send(Message::Write(Box::new(Job { id, kind, write, done }))).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -110,7 +110,7 @@ impl Writer {
         loop {
             if waiting.is_empty() {
                 match messages.recv().await {
-                    Some(Message::Write(job)) => waiting.push_back(job),
+                    Some(Message::Write(job)) => waiting.push_back(*job),
                     Some(Message::Stop(done)) => return told(done),
                     None => return,
                 }
@@ -120,7 +120,7 @@ impl Writer {
                 && let Ok(message) = messages.try_recv()
             {
                 match message {
-                    Message::Write(job) => waiting.push_back(job),
+                    Message::Write(job) => waiting.push_back(*job),
                     Message::Stop(done) => stop = Some(done),
                 }
             }

@@ -1,0 +1,218 @@
+//! A small consortium for the unit tests of records, audit and ledger: real keystores, stores and embedded ledger in a
+//! temporary directory, a clock that tests move.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use vouchsafe_node::{Embedded, Settings, ValidatorKey};
+use vouchsafe_types::{
+    AccountId, CredentialId, Hash32, RecordId, RsaJwk, TimeMs,
+    genesis::{Founder, Genesis, GenesisBody, Validator},
+    jws::Sign,
+    state::Params,
+    time::Count,
+    tx::Role,
+};
+
+use crate::{
+    audit::Audit,
+    blobs::EmbeddedBlobs,
+    foundation::{Foundation, ORG_KEY},
+    ledger::{EmbeddedLedger, Ledger},
+    records::{Actor, Charts, Directory, RecordRow, Records, Write},
+    seal::{FileKeystore, Keystore},
+    store::Db,
+};
+
+/// The organisations; the first is the authority.
+pub(crate) const ORGS: [&str; 3] = ["authority", "a", "b"];
+/// A name that must be nowhere in plaintext.
+pub(crate) const FAMILY: &str = "Zwiebelhofer-Unterkirchen";
+
+/// A chain and the homes of its founders.
+pub(crate) struct Consortium {
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) genesis: Genesis,
+    pub(crate) now: Arc<AtomicU64>,
+    pub(crate) ledger: EmbeddedLedger,
+}
+
+/// One organisation's parts.
+pub(crate) struct Site {
+    pub(crate) home: PathBuf,
+    pub(crate) ground: Foundation,
+    pub(crate) charts: Charts,
+    pub(crate) directory: Directory,
+    pub(crate) audit: Audit,
+    pub(crate) records: Records,
+}
+
+fn keystore(home: &Path) -> FileKeystore {
+    FileKeystore::open_or_create(&home.join("keystore"), &home.join("unlock.key")).unwrap()
+}
+
+impl Consortium {
+    pub(crate) fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let validator = ValidatorKey::load_or_create(&home.path().join("validator.key")).unwrap();
+        let mut founders = Vec::new();
+        for (n, name) in (1..).zip(ORGS) {
+            let dir = home.path().join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            let keys = keystore(&dir);
+            let ed25519 = keys.generate_ed25519(ORG_KEY).unwrap();
+            // Nothing here is wrapped to an organisation, and a true key takes a while to make.
+            let rsa = RsaJwk::new(vec![0x80 | n; 384]).unwrap();
+            let role = if n == 1 { Role::Authority } else { Role::Hospital };
+            let account = AccountId::of_key(ed25519.bytes());
+            let (credential, identity) = (CredentialId([n; 16]), Hash32([n; 32]));
+            founders.push((name, Founder { account, role, ed25519, rsa, credential, identity }));
+        }
+        founders.sort_by_key(|(_, founder)| founder.account);
+        let begin = (crate::clock::system())();
+        let body = GenesisBody {
+            name: "unit".into(),
+            time: begin,
+            founders: founders.iter().map(|(_, founder)| founder.clone()).collect(),
+            validators: vec![Validator { ed25519: validator.public(), power: Count(1) }],
+            params: Params::default(),
+        };
+        let signatures = founders
+            .iter()
+            .map(|(name, _)| body.endorse(&*keystore(&home.path().join(name)).ed25519(ORG_KEY).unwrap()))
+            .collect();
+        let genesis = Genesis { body, signatures };
+        let now = Arc::new(AtomicU64::new(begin.0));
+        let clock = Arc::clone(&now);
+        let settings = Settings {
+            heartbeat: Duration::from_millis(200),
+            max_queue: 10_000,
+            clock: Arc::new(move || TimeMs(clock.load(Ordering::SeqCst))),
+        };
+        let node = Embedded::open(&home.path().join("ledger"), &genesis, validator, settings).unwrap();
+        Self { home, genesis, now, ledger: EmbeddedLedger::new(node) }
+    }
+
+    /// An organisation's account.
+    pub(crate) fn account(&self, name: &str) -> AccountId {
+        AccountId::of_key(keystore(&self.home.path().join(name)).ed25519(ORG_KEY).unwrap().public().bytes())
+    }
+
+    /// Starts an organisation's parts in its own home.
+    pub(crate) async fn site(&self, name: &str) -> Site {
+        self.site_on(&self.home.path().join(name), Arc::new(self.ledger.clone())).await
+    }
+
+    /// Starts an organisation's parts in a home, on a ledger.
+    pub(crate) async fn site_on(&self, home: &Path, ledger: Arc<dyn Ledger>) -> Site {
+        self.try_site(home, ledger).await.unwrap()
+    }
+
+    /// Likewise, and tells what goes wrong in the audit log or the outbox.
+    pub(crate) async fn try_site(&self, home: &Path, ledger: Arc<dyn Ledger>) -> Result<Site, String> {
+        let blobs = EmbeddedBlobs::open(&home.join("blobs.redb")).map_err(|e| e.to_string())?;
+        let keys = Arc::new(keystore(home));
+        let db = Db::open(&home.join("gateway.redb"), keys.store_seal("store").unwrap()).unwrap();
+        let now = Arc::clone(&self.now);
+        let ground = Foundation {
+            org: AccountId::of_key(keys.ed25519(ORG_KEY).unwrap().public().bytes()),
+            db,
+            blobs: Arc::new(blobs),
+            ledger,
+            keystore: keys,
+            clock: Arc::new(move || TimeMs(now.load(Ordering::SeqCst))),
+        };
+        let directory = Directory::new(ground.clone());
+        let charts = Charts::open(ground.clone(), directory.clone()).await.map_err(|e| e.to_string())?;
+        let audit = Audit::open(ground.clone()).await.map_err(|e| e.to_string())?;
+        let records = Records::open_store(ground.clone(), charts.clone(), directory.clone(), audit.clone())
+            .await
+            .map_err(|e| e.to_string())?;
+        Ok(Site { home: home.to_owned(), ground, charts, directory, audit, records })
+    }
+
+    /// A copy of a home as a crash at this moment would leave it.
+    pub(crate) fn crashed_copy(&self, site: &Site, name: &str) -> PathBuf {
+        let to = self.home.path().join(name);
+        copy_dir(&site.home, &to);
+        to
+    }
+}
+
+/// Copies a directory with all below it.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+impl Site {
+    /// Stops everything, so that the home can be opened again.
+    pub(crate) async fn stop(self) -> PathBuf {
+        self.records.stop().await;
+        self.audit.stop().await;
+        self.ground.db.close().await;
+        let home = self.home.clone();
+        drop(self);
+        // Whoever still holds the blob store is about to let it go.
+        for _ in 0..1_000 {
+            if redb::Database::open(home.join("blobs.redb")).is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        home
+    }
+
+    /// Writes a new Patient, with a chart of its own.
+    pub(crate) async fn patient(&self) -> RecordRow {
+        let id = Records::new_id();
+        self.records.create_with_id(id, patient(id)).await.unwrap()
+    }
+
+    /// Writes a new Observation into a chart.
+    pub(crate) async fn observation(&self, chart: RecordId, value: &str) -> RecordRow {
+        self.records.create(observation(chart, value)).await.unwrap()
+    }
+}
+
+pub(crate) fn write(resource_type: &str, chart: RecordId, value: &Value) -> Write {
+    Write {
+        resource_type: resource_type.into(),
+        sealed_form: Bytes::from(value.to_string()),
+        value: Arc::new(value.clone()),
+        chart,
+        session: None,
+        by: Actor { client: "ehr".into(), account: None, agent: None },
+    }
+}
+
+pub(crate) fn patient(id: RecordId) -> Write {
+    let value = json!({ "resourceType": "Patient", "name": [{ "family": FAMILY, "given": ["Ada"] }] });
+    write("Patient", id, &value)
+}
+
+pub(crate) fn observation(chart: RecordId, value: &str) -> Write {
+    let value = json!({
+        "resourceType": "Observation", "status": "final",
+        "code": { "coding": [{ "system": "http://loinc.org", "code": "718-7" }] },
+        "subject": { "reference": format!("Patient/{chart}") },
+        "effectiveDateTime": "2026-11-22", "valueString": value,
+    });
+    write("Observation", chart, &value)
+}
