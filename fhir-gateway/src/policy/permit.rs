@@ -4,6 +4,8 @@ use std::fmt;
 
 use vouchsafe_types::{RequestId, SessionId};
 
+use crate::seal::device::DeviceKeys;
+
 /// What a permit rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {
@@ -30,6 +32,11 @@ pub struct Permit {
 impl Permit {
     pub(in crate::policy) const fn new(basis: Basis) -> Self {
         Self { basis }
+    }
+
+    /// For whoever holds a device's private keys: a wallet opens its person's own records and asks no gateway.
+    pub const fn of_device(_keys: &DeviceKeys) -> Self {
+        Self::new(Basis::Patient)
     }
 
     /// What it rests on.
