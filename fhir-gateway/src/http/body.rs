@@ -112,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_without_length_is_cut_at_the_limit() {
         let bodies = Bodies::new(10);
-        let pieces = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let pieces = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let seen = Arc::clone(&pieces);
         let endless = futures::stream::repeat_with(move || {
             seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

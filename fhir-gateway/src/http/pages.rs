@@ -2,7 +2,11 @@
 
 use serde_json::json;
 
-use super::{Fault, Reply, plain::PlainCall};
+use super::{
+    Fault, Reply,
+    plain::{self, PlainCall},
+    router,
+};
 
 /// `GET /`: what this is, and where to go.
 pub(crate) async fn front(call: PlainCall) -> Result<Reply, Fault> {
@@ -10,11 +14,13 @@ pub(crate) async fn front(call: PlainCall) -> Result<Reply, Fault> {
     let base = escape(&gw.fhir_base());
     let role =
         escape(&serde_json::to_value(gw.role).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default());
+    let guarded = guarded();
     let page = format!(
         r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Vouchsafe gateway</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}}code{{background:#8881;padding:0 .2em}}</style>
+<style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}}code{{background:#8881;padding:0 .2em}}
+th,td{{text-align:left;padding-right:1em}}</style>
 </head><body>
 <h1>Vouchsafe gateway</h1>
 <p>This is the FHIR R4 gateway of one organisation ({role}, account <code>{org}</code>) of the consortium
@@ -28,6 +34,9 @@ process and are durable on this machine alone. It suits a first look and tests, 
 <li>Health: <a href="/healthz"><code>/healthz</code></a>, <a href="/readyz"><code>/readyz</code></a>,
 <a href="/metrics"><code>/metrics</code></a></li>
 </ul>
+<table><caption>Beside FHIR, without a bearer token</caption>
+<tr><th>address</th><th>guarded by</th></tr>
+{guarded}</table>
 <p>With the demo running, <code>vouchsafe keys token --home DIR --as NAME</code> prints a bearer token for trying calls
 with <code>curl</code>; the names are in <code>DIR/credentials.json</code>.</p>
 </body></html>
@@ -38,6 +47,14 @@ with <code>curl</code>; the names are in <code>DIR/credentials.json</code>.</p>
     Ok(Reply::bytes(200, page.into_bytes())
         .header("content-type", "text/html; charset=utf-8")
         .header("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"))
+}
+
+/// What answers without a token, and what guards it instead.
+fn guarded() -> String {
+    plain::TABLE
+        .iter()
+        .map(|r| format!("<tr><td><code>{} {}</code></td><td>{}</td></tr>\n", router::name(r.method), r.path, r.guard))
+        .collect()
 }
 
 fn escape(text: &str) -> String {

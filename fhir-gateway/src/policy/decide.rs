@@ -59,7 +59,7 @@ pub fn decide(caller: &Caller, act: &Act) -> Result<Permit, Denied> {
 /// Whether a kind of caller may use a route at all.
 ///
 /// # Errors
-/// 403 `not-allowed`.
+/// 403 `not-the-patient`, `not-the-doctor` or `not-allowed`.
 pub fn may_use(permission: Permission, caller: &Caller) -> Result<(), Denied> {
     let who = &caller.who;
     let staff = matches!(who, Who::Practitioner { .. });
@@ -76,10 +76,14 @@ pub fn may_use(permission: Permission, caller: &Caller) -> Result<(), Denied> {
         Permission::Authority | Permission::Organization => system,
     };
     if may {
-        Ok(())
-    } else {
-        Err(Denied::forbidden(Code::NotAllowed.name(), "this call is not for this kind of caller"))
+        return Ok(());
     }
+    let code = match permission {
+        Permission::Patient => Code::NotThePatient,
+        Permission::Practitioner => Code::NotTheDoctor,
+        _ => Code::NotAllowed,
+    };
+    Err(Denied::forbidden(code.name(), "this call is not for this kind of caller"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,10 @@
 //! The gateway from outside: tokens, own records, registration, and what it refuses.
 
+mod hostile;
+mod refusals;
+mod service;
+mod tokens;
+
 use reqwest::Method;
 use serde_json::json;
 

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test uses what it needs of it")]
 
+mod client;
+mod person;
+
 use std::{
     path::PathBuf,
     sync::{
@@ -12,24 +15,25 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 use vouchsafe_gateway::{
     clock::Clock,
     config::{ClientConfig, ClientRole, Config},
     gateway::{Gateway, Running},
-    http::Link,
     ledger::{EmbeddedLedger, Ledger},
-    seal::{DeviceKeys, FileKeystore, Keystore, RsaUnwrap, device::Es384Key, jose},
+    seal::{FileKeystore, Keystore, device::Es384Key},
 };
 use vouchsafe_node::{Embedded, Settings, ValidatorKey};
 use vouchsafe_types::{
-    AccountId, Count, CredentialId, Hash32, Nonce, TimeMs, b64,
+    AccountId, Count, CredentialId, Hash32, TimeMs,
     genesis::{Founder, Genesis, GenesisBody, Validator},
-    jws::{self, Sign},
+    jws::Sign,
     state::Params,
-    tx::{Enrolment, Role},
+    tx::Role,
 };
+
+pub(crate) use client::{Answer, Assert, Client};
+pub(crate) use person::Person;
 
 pub(crate) const FHIR: &str = "application/fhir+json";
 
@@ -190,6 +194,11 @@ impl Consortium {
         }
     }
 
+    /// Moves the gateways' clocks where the ledger cannot follow.
+    pub(crate) fn advance_alone(&self, ms: u64) {
+        self.clock.0.fetch_add(ms, Ordering::SeqCst);
+    }
+
     fn client_of(&self, org: &str, client_id: String, key: Arc<dyn Assert>) -> Client {
         let clock = self.clock.clone();
         let token = Arc::new(Mutex::new(None));
@@ -276,265 +285,6 @@ impl Consortium {
 
 pub(crate) fn keystore(home: &std::path::Path) -> FileKeystore {
     FileKeystore::open_or_create(&home.join("keystore"), &home.join("unlock.key")).unwrap()
-}
-
-/// What signs client assertions.
-pub(crate) trait Assert: Send + Sync {
-    fn es384(&self) -> &Es384Key;
-}
-
-impl Assert for Es384Key {
-    fn es384(&self) -> &Es384Key {
-        self
-    }
-}
-
-impl Assert for DeviceKeys {
-    fn es384(&self) -> &Es384Key {
-        Self::es384(self)
-    }
-}
-
-/// A SMART client of one gateway.
-#[derive(Clone)]
-pub(crate) struct Client {
-    pub(crate) base: String,
-    pub(crate) client_id: String,
-    key: Arc<dyn Assert>,
-    extensions: Option<Value>,
-    clock: TestClock,
-    http: reqwest::Client,
-    token: Arc<Mutex<Option<String>>>,
-}
-
-impl Client {
-    /// The claims of a fresh assertion.
-    pub(crate) fn claims(&self) -> Value {
-        let mut claims = json!({
-            "iss": self.client_id, "sub": self.client_id, "aud": format!("{}/auth/token", self.base),
-            "exp": self.clock.now().0 / 1000 + 60, "jti": b64::encode(random::<16>()),
-        });
-        if let Some(extensions) = &self.extensions {
-            claims["extensions"] = extensions.clone();
-        }
-        claims
-    }
-
-    pub(crate) fn assertion(&self, claims: &Value) -> String {
-        jose::sign_es384(self.key.es384(), claims.to_string().as_bytes()).unwrap()
-    }
-
-    /// Asks for a token with an assertion.
-    pub(crate) async fn ask_token(&self, assertion: &str) -> Answer {
-        let form = format!(
-            "grant_type=client_credentials&client_assertion_type={}&client_assertion={assertion}",
-            "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
-        );
-        let request = self.http.post(format!("{}/auth/token", self.base)).body(form);
-        Answer::of(request.header("content-type", "application/x-www-form-urlencoded")).await
-    }
-
-    /// A token: the one that is there, or a new one.
-    pub(crate) async fn token(&self) -> String {
-        if let Some(token) = self.token.lock().unwrap().clone() {
-            return token;
-        }
-        let answer = self.ask_token(&self.assertion(&self.claims())).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let token = answer.json()["access_token"].as_str().unwrap().to_owned();
-        *self.token.lock().unwrap() = Some(token.clone());
-        token
-    }
-
-    /// Forgets the token, as after time was moved.
-    pub(crate) fn forget(&self) {
-        *self.token.lock().unwrap() = None;
-    }
-
-    /// A call below `/fhir`, with any body and headers.
-    pub(crate) async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-        headers: &[(&str, &str)],
-    ) -> Answer {
-        let token = self.token().await;
-        let mut request = self.http.request(method, format!("{}/fhir/{path}", self.base));
-        if !token.is_empty() {
-            request = request.bearer_auth(token);
-        }
-        if let Some(body) = body {
-            request = request.body(body);
-            if !headers.iter().any(|(n, _)| *n == "content-type") {
-                request = request.header("content-type", FHIR);
-            }
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        Answer::of(request).await
-    }
-
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.call(Method::GET, path, None, &[]).await
-    }
-
-    pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        self.call(Method::GET, path, None, headers).await
-    }
-
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.post_with(path, body, &[]).await
-    }
-
-    pub(crate) async fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
-        self.call(Method::POST, path, Some(body.to_string().into_bytes()), headers).await
-    }
-
-    pub(crate) async fn put(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
-        self.call(Method::PUT, path, Some(body.to_string().into_bytes()), headers).await
-    }
-
-    /// A call beside `/fhir`, without a token.
-    pub(crate) async fn plain(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-        headers: &[(&str, &str)],
-    ) -> Answer {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
-        if let Some(body) = body {
-            request = request.body(body);
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        Answer::of(request).await
-    }
-}
-
-/// What came back.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Answer {
-    async fn of(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, body: response.bytes().await.unwrap().to_vec() }
-    }
-
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{} {e}: {}", self.status, self.text()))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
-    }
-
-    /// The JSON of an answer that must have this status.
-    pub(crate) fn expect(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", self.text());
-        if self.body.is_empty() { Value::Null } else { self.json() }
-    }
-
-    /// The id of what was created.
-    pub(crate) fn created(&self) -> String {
-        self.expect(201)["id"].as_str().unwrap().to_owned()
-    }
-
-    /// Status and stable code of a refusal, which must be an OperationOutcome that says something.
-    pub(crate) fn refusal(&self) -> (u16, String) {
-        let value = self.json();
-        assert_eq!(value["resourceType"], "OperationOutcome", "{}", self.text());
-        assert!(self.header("content-type").starts_with(FHIR));
-        let issue = &value["issue"][0];
-        let said = issue["diagnostics"].as_str().or(issue["details"]["text"].as_str()).unwrap_or_default();
-        assert!(!said.is_empty(), "{}", self.text());
-        (self.status, issue["details"]["coding"][0]["code"].as_str().unwrap_or_default().to_owned())
-    }
-}
-
-/// A person with a device of their own.
-pub(crate) struct Person {
-    pub(crate) keys: Arc<DeviceKeys>,
-    pub(crate) account: AccountId,
-}
-
-impl Person {
-    pub(crate) fn new() -> Self {
-        let keys = DeviceKeys::generate().unwrap();
-        let account = AccountId::of_key(Sign::public(keys.ed25519()).bytes());
-        Self { keys: Arc::new(keys), account }
-    }
-
-    /// Gets an enrolment address for a record and goes there: with a new account, or with the one that is there.
-    pub(crate) async fn enrol(&self, c: &Consortium, org: &str, record: &str, new: bool) -> Answer {
-        let system = c.system(org);
-        let registered =
-            system.post(&format!("{record}/$register"), &json!({ "resourceType": "Parameters" })).await.expect(201);
-        let address = parameter(&registered, "enrolment").as_str().unwrap().to_owned();
-        let offer = Answer::of(c.http.get(&address)).await.expect(200);
-        let body = self.enrolment(&offer, new, c.clock.now().plus(60_000));
-        Answer::of(c.http.post(&address).json(&body)).await
-    }
-
-    /// What the device answers to an offer.
-    pub(crate) fn enrolment(&self, offer: &Value, new: bool, expires: TimeMs) -> Value {
-        let chain = offer["chain"].as_str().unwrap();
-        let sponsor: AccountId = offer["sponsor"].as_str().unwrap().parse().unwrap();
-        let role: Role = serde_json::from_value(offer["role"].clone()).unwrap();
-        let nonce: Nonce = offer["nonce"].as_str().unwrap().parse().unwrap();
-        let link = Link { account: self.account, custodian: sponsor, nonce, expires };
-        let mut body = json!({
-            "link": jws::sign_statement(self.keys.ed25519(), chain, Link::TYP, &link),
-            "client": self.keys.es384().public().to_json(),
-        });
-        if new {
-            let rsa = RsaUnwrap::public(self.keys.rsa());
-            let said = Enrolment {
-                account: self.account,
-                sponsor,
-                role,
-                rsa: rsa.kid(),
-                custodial: false,
-                affiliate: role == Role::Doctor,
-                expires,
-            };
-            body["register"] = json!({
-                "ed25519": Sign::public(self.keys.ed25519()), "rsa": rsa,
-                "enrolment": jws::sign_statement(self.keys.ed25519(), chain, Enrolment::TYP, &said),
-            });
-        }
-        body
-    }
-
-    /// Signs the payload that a `$prepare` gave.
-    pub(crate) fn sign(&self, prepared: &Value) -> String {
-        let text = |name: &str| parameter(prepared, name).as_str().unwrap().to_owned();
-        let kid = Sign::public(self.keys.ed25519()).kid();
-        let input = jws::signing_input(&kid, &text("typ"), &text("chain"), text("payload").as_bytes());
-        jws::attach(&input, &self.keys.ed25519().sign(input.as_bytes()))
-    }
-
-    /// Prepares a call, signs and makes it; a refused preparation is the answer.
-    pub(crate) async fn act(&self, client: &Client, path: &str, body: &Value) -> Answer {
-        let prepared = client.post(&format!("{path}/$prepare"), body).await;
-        if prepared.status != 200 {
-            return prepared;
-        }
-        let tx = self.sign(&prepared.json());
-        client.post_with(path, body, &[("vouchsafe-tx", &tx)]).await
-    }
 }
 
 /// The value of a Parameters' parameter.

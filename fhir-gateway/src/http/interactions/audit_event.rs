@@ -4,7 +4,7 @@ use serde_json::Value;
 use vouchsafe_types::{AccountId, RecordId};
 
 use crate::{
-    audit::{AuditEntry, AuditQuery},
+    audit::{AuditEntry, AuditQuery, Recorded},
     auth::{Caller, Who},
     fhir::{
         audit::AuditKind,
@@ -29,6 +29,9 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
     let gw = &call.gw;
     let caller = call.caller()?;
     let (charts, count) = parameters(&call)?;
+    let recorded = read_of_log(&call, charts.as_deref().and_then(<[Chart]>::first)).await?;
+    // Entries are in order: with this one, all that were recorded before it can be found.
+    gw.audit.durable(recorded.index).await.map_err(|e| Fault::unavailable(e.to_string()))?;
     let mut queries: Vec<AuditQuery> = match &charts {
         None => vec![AuditQuery::default()],
         Some(charts) => charts.iter().map(|c| AuditQuery { chart: Some(c.id), ..AuditQuery::default() }).collect(),
@@ -66,7 +69,6 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
     events.dedup_by(|a, b| a["id"] == b["id"]);
     let total = events.len();
     events.truncate(count);
-    read_of_log(&call, charts.as_deref().and_then(<[Chart]>::first)).await?;
     let entries: Vec<Entry> = events
         .iter()
         .map(|e| Entry {
@@ -139,7 +141,7 @@ pub(crate) fn may_see(gw: &Gateway, caller: &Caller, entry: &AuditEntry) -> bool
 }
 
 /// Whoever reads the log is in it.
-async fn read_of_log(call: &Call, chart: Option<&Chart>) -> Result<(), Fault> {
+async fn read_of_log(call: &Call, chart: Option<&Chart>) -> Result<Recorded, Fault> {
     let caller = call.caller()?;
     let search = call.param("id").is_empty();
     let deed = Deed {
@@ -153,5 +155,5 @@ async fn read_of_log(call: &Call, chart: Option<&Chart>) -> Result<(), Fault> {
         query: search.then(|| disclose::query_text(call)),
         ..Deed::default()
     };
-    disclose::note(&call.gw, caller, &deed).await.map(|_| ())
+    disclose::note(&call.gw, caller, &deed).await.map(|(recorded, _)| recorded)
 }
