@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn each_wrong_claim_is_refused() {
-        let wrong: [(&str, &dyn Fn(&mut Value)); 8] = [
+        type Change<'a> = &'a dyn Fn(&mut Value);
+        let wrong: [(&str, Change<'_>); 8] = [
             ("iss and sub", &|c| c["sub"] = json!("d")),
             ("aud must be", &|c| c["aud"] = json!("http://b/auth/token")),
             ("aud must be", &|c| c["aud"] = json!([URL, "http://b"])),

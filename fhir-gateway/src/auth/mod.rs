@@ -101,6 +101,9 @@ pub enum AuthError {
     NotAnAuthority(String),
 }
 
+/// A person whose account a client is.
+type PersonOf = (AccountId, Role);
+
 /// What makes tokens and knows them.
 pub struct Auth {
     org: AccountId,
@@ -210,7 +213,7 @@ impl Auth {
         Ok(Caller { client_id, who, purpose })
     }
 
-    fn keys_of(&self, client: &str) -> Result<(Vec<jose::ClientJwk>, Option<(AccountId, Role)>), TokenRefusal> {
+    fn keys_of(&self, client: &str) -> Result<(Vec<jose::ClientJwk>, Option<PersonOf>), TokenRefusal> {
         // One answer for a client that is unknown and one whose key does not verify would be nicer to the shy; SMART
         // names both invalid_client, and client ids are no secret.
         if let Some(keys) = self.configured.get(client) {

@@ -5,7 +5,7 @@ use vouchsafe_types::{AccountId, RecordId, RequestId, SessionId};
 
 use super::{Fault, call::Call};
 use crate::{
-    audit::{NewEntry, Recorded},
+    audit::{NewEntry, Recorded, Slot},
     auth::{Caller, Who},
     fhir::{
         Coding,
@@ -44,7 +44,7 @@ pub(crate) async fn open(
     rows: &[RecordRow],
     deed: Deed,
 ) -> Result<Vec<Opened>, Fault> {
-    let slot = gw.audit.reserve().await.map_err(|e| Fault::unavailable(e.to_string()))?;
+    let slot = reserve(gw).await?;
     let mut opened = Vec::with_capacity(rows.len());
     for row in rows {
         match gw.records.open(permit, row).await {
@@ -66,10 +66,18 @@ pub(crate) async fn open(
 /// # Errors
 /// 503 when the audit log cannot be written.
 pub(crate) async fn note(gw: &Gateway, caller: &Caller, deed: &Deed) -> Result<(Recorded, Value), Fault> {
-    let slot = gw.audit.reserve().await.map_err(|e| Fault::unavailable(e.to_string()))?;
+    let slot = reserve(gw).await?;
     let entry = entry(gw, caller, deed);
     let event = entry.event.clone();
     Ok((gw.audit.record(slot, entry), event))
+}
+
+/// A slot for what is about to happen: when the log cannot be written, it does not happen.
+///
+/// # Errors
+/// 503.
+pub(crate) async fn reserve(gw: &Gateway) -> Result<Slot, Fault> {
+    gw.audit.reserve().await.map_err(|e| Fault::unavailable(e.to_string()))
 }
 
 /// What cannot be opened is answered without its reason, which may tell of the record; the log has the record's id.

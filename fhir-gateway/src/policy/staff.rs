@@ -29,14 +29,14 @@ pub struct StaffFacts {
 /// 403 with the first thing that is missing.
 pub fn staff(facts: &StaffFacts, doctor: &AccountId, organization: &AccountId, now: TimeMs) -> Result<(), Denied> {
     let refuse = |code: Code, why: &str| Err(Denied::from(Rejection::new(code, why)));
-    if !facts.account.as_ref().is_some_and(|a| a.role == Role::Doctor) {
+    if facts.account.as_ref().is_none_or(|a| a.role != Role::Doctor) {
         return refuse(Code::NotVerified, "the caller has no doctor's account on the ledger");
     }
     if verified(facts.organization.as_ref(), now).is_err() {
         return refuse(Code::OrganizationNotVerified, "the organisation is not verified, or no longer");
     }
     verified(facts.credential.as_ref(), now)?;
-    if !facts.affiliation.as_ref().is_some_and(|a| a.ended.is_none()) {
+    if facts.affiliation.as_ref().is_none_or(|a| a.ended.is_some()) {
         return refuse(Code::NotAffiliated, "the doctor does not belong to this organisation");
     }
     match &facts.agent {

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::{actor, chart_of, sealed, submitted, upload_session};
 use crate::{
+    audit::Slot,
     fhir::audit::AuditKind,
     http::{
         Fault, Reply,
@@ -13,7 +14,7 @@ use crate::{
         render,
     },
     policy::{self, Act},
-    records::{Opened, RecordRow, Records, Write},
+    records::{Opened, RecordRow, Records, Write, WriteError},
     sessions,
 };
 
@@ -39,21 +40,29 @@ pub(crate) async fn create(call: Call) -> Result<Reply, Fault> {
     let session = upload_session(&call, patient).await?;
     let by = actor(caller);
     let write = Write { resource_type, sealed_form: sealed_form.clone(), value, chart, session, by };
-    let row = gw.records.create_with_id(id, write).await?;
-    committed(&call, AuditKind::Create, 201, &sealed_form, row).await
+    let slot = disclose::reserve(gw).await?;
+    let written = gw.records.create_with_id(id, write).await;
+    committed(&call, slot, AuditKind::Create, &sealed_form, written)
 }
 
-/// Audits a write whose anchor is in a block, tells the patient's side, and answers with the record as it is now,
-/// unless the client wants none of it.
-pub(crate) async fn committed(
+/// Audits a write whose anchor is in a block, in the slot that was reserved before it, tells the patient's side, and
+/// answers with the record as it is now, unless the client wants none of it.
+pub(crate) fn committed(
     call: &Call,
+    slot: Slot,
     kind: AuditKind,
-    status: u16,
     sealed_form: &[u8],
-    row: RecordRow,
+    written: Result<RecordRow, WriteError>,
 ) -> Result<Reply, Fault> {
     let gw = &call.gw;
     let caller = call.caller()?;
+    let row = match written {
+        Ok(row) => row,
+        Err(error) => {
+            slot.release();
+            return Err(error.into());
+        }
+    };
     let deed = Deed {
         kind: Some(kind),
         chart: Some(row.chart),
@@ -62,12 +71,15 @@ pub(crate) async fn committed(
         session: row.session,
         ..Deed::default()
     };
-    let (recorded, event) = disclose::note(gw, caller, &deed).await?;
+    let entry = disclose::entry(gw, caller, &deed);
+    let event = entry.event.clone();
+    let recorded = gw.audit.record(slot, entry);
     if let (Some(session), Some(patient)) = (row.session, deed.patient) {
         sessions::uploaded(gw, patient, session, event, recorded);
     }
     let location = format!("{}/{}", gw.fhir_base(), disclose::reference(&row));
     let opened = Opened { sealed_form: Zeroizing::new(sealed_form.to_vec()), row };
+    let status = if opened.row.version.0 == 1 { 201 } else { 200 };
     let mut reply = render::reply(status, &opened).header("location", location);
     if call.header("prefer")?.is_some_and(|p| p.contains("return=minimal")) {
         reply.body.clear();

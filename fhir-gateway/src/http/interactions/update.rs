@@ -4,7 +4,7 @@
 use super::{actor, chart_of, create::committed, deleted, own_row, sealed, submitted, upload_session};
 use crate::{
     fhir::audit::AuditKind,
-    http::{Fault, Reply, call::Call, render},
+    http::{Fault, Reply, call::Call, disclose, render},
     policy::{self, Act},
     records::Write,
 };
@@ -40,8 +40,9 @@ pub(crate) async fn update(call: Call) -> Result<Reply, Fault> {
     let by = actor(caller);
     let resource_type = row.resource_type;
     let write = Write { resource_type, sealed_form: sealed_form.clone(), value, chart: chart.id, session, by };
-    let row = gw.records.update(row.id, if_match, write).await?;
-    committed(&call, AuditKind::Update, 200, &sealed_form, row).await
+    let slot = disclose::reserve(gw).await?;
+    let written = gw.records.update(row.id, if_match, write).await;
+    committed(&call, slot, AuditKind::Update, &sealed_form, written)
 }
 
 fn if_match(call: &Call) -> Result<Option<u64>, Fault> {

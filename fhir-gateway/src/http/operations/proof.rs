@@ -30,7 +30,7 @@ pub(crate) async fn proof(call: Call) -> Result<Reply, Fault> {
     if row.tombstone {
         return Err(deleted());
     }
-    let slot = gw.audit.reserve().await.map_err(|e| Fault::unavailable(e.to_string()))?;
+    let slot = disclose::reserve(gw).await?;
     let deed = Deed {
         kind: Some(AuditKind::Read),
         chart: Some(row.chart),
