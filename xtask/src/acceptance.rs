@@ -83,11 +83,18 @@ fn run_all(root: &Path) -> Result<()> {
         bash.args(["-c", command]).current_dir(root);
         let began = Instant::now();
         let done = process::capture(bash, LIMIT)?;
-        if !done.success() {
+        // A filter that matches no test succeeds and shows nothing.
+        let empty = command.starts_with("cargo test ") && process::tests_run(&done.output) == 0;
+        let good = done.success() && !empty;
+        if !good {
             failed += 1;
             eprintln!("{}", done.output);
         }
-        let verdict = if done.success() { "ok" } else { "FAILED" };
+        let verdict = match (good, empty) {
+            (true, _) => "ok",
+            (false, true) => "NO TEST RAN",
+            (false, false) => "FAILED",
+        };
         rows.push(vec![verdict.to_owned(), seconds(began.elapsed()), format!("{lines} lines"), command.clone()]);
     }
     table(&rows);

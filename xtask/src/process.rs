@@ -102,6 +102,16 @@ fn show(command: &Command) -> String {
     words.join(" ")
 }
 
+/// How many tests passed or failed, by the lines that end each test binary's report.
+pub(crate) fn tests_run(output: &str) -> usize {
+    let results = output.lines().filter_map(|l| l.strip_prefix("test result: "));
+    let counts = results.flat_map(|l| l.split(['.', ';'])).filter_map(|part| {
+        let (count, word) = part.trim().split_once(' ')?;
+        matches!(word, "passed" | "failed").then(|| count.parse::<usize>().ok()).flatten()
+    });
+    counts.sum()
+}
+
 /// True when the program can be found on PATH.
 pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -130,5 +140,12 @@ mod tests {
         // Unless the grandchild is ended too, it holds the pipe open and this call does not come back.
         let done = capture(bash("sleep 600 & wait"), Duration::ZERO).unwrap();
         assert!(done.status.is_none() && !done.success());
+    }
+
+    #[test]
+    fn a_filter_that_matches_nothing_ran_no_test() {
+        let line = |n: u32| format!("test result: ok. {n} passed; 0 failed; 0 ignored; 0 measured; 7 filtered out\n");
+        assert_eq!(tests_run(&line(0)), 0);
+        assert_eq!(tests_run(&(line(2) + &line(1))), 3);
     }
 }
