@@ -247,7 +247,8 @@ async fn add_if_admitted(
     row: &RecordRow,
     added: &mut Vec<ManifestRow>,
 ) -> Result<bool, NotHanded> {
-    if row.tombstone || class_of(&row.resource_type) != ResourceClass::Patient {
+    // By the chart, not by the type: a Task or Device that names a patient lies in the patient's chart.
+    if row.tombstone || row.chart == gw.charts.organization_chart().id {
         return Ok(false);
     }
     let Some(value) = look_into(gw, row).await? else { return Ok(false) };
@@ -293,6 +294,7 @@ async fn look_into(gw: &Gateway, row: &RecordRow) -> Result<Option<Value>, NotHa
 fn targets(gw: &Gateway, value: &Value) -> Result<Vec<RecordRow>, NotHanded> {
     let mut texts = Vec::new();
     references(value, &mut texts);
+    let own = gw.charts.organization_chart().id;
     let mut found = Vec::new();
     for text in texts {
         let reference = Reference::parse(text);
@@ -302,7 +304,8 @@ fn targets(gw: &Gateway, value: &Value) -> Result<Vec<RecordRow>, NotHanded> {
         }
         let Ok(id) = id.parse() else { continue };
         let target = gw.records.row(&id, None).map_err(|e| NotHanded::Records(e.to_string()))?;
-        found.extend(target.filter(|t| !t.tombstone && t.resource_type == *kind));
+        // A Task or Device in a patient's chart leaves by the grant's own admission only.
+        found.extend(target.filter(|t| !t.tombstone && t.resource_type == *kind && t.chart == own));
     }
     Ok(found)
 }

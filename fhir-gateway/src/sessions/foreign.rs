@@ -16,7 +16,7 @@ use crate::{
     blobs::parse_cid,
     fhir::{
         category::{Category, categorize},
-        compartment::{Reference, ResourceClass, class_of, patient_of},
+        compartment::{Reference, ResourceClass, class_of, class_of_resource, patient_of},
         date::instant,
         json::{Splice, rewrite_references, splice},
         search::{SearchFacts, facts},
@@ -146,8 +146,8 @@ pub(super) async fn index(
     found.patient =
         local_patient(gw, live, custodian, patient.as_deref()).map(|id| Reference::parse(&format!("Patient/{id}")));
     let category = categorize(&row.resource_type, &value);
-    let admitted =
-        class_of(&row.resource_type) != ResourceClass::Patient || live.admission.admits(category, found.date);
+    let admitted = class_of_resource(&row.resource_type, &value) != ResourceClass::Patient
+        || live.admission.admits(category, found.date);
     let indexed = Arc::new(Indexed {
         custodian,
         row: Arc::clone(row),

@@ -187,3 +187,37 @@ async fn another_patient_another_category_and_another_time_stay_closed() {
     assert!(matches(&client.get(&path).await.expect(200)).is_empty());
     v.c.end().await;
 }
+
+/// By their type alone a Device and a Task are the organisation's; one that names a patient is the patient's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_admitted_record_refers_to_in_a_patients_chart_stays_closed() {
+    let v = Visit::start().await;
+    let system = v.c.system("hospital-a");
+    let (_, other) = v.c.patient("hospital-a", "Andere").await;
+    let device = |patient: Option<&str>| {
+        let mut device = json!({ "resourceType": "Device", "status": "active" });
+        if let Some(id) = patient {
+            device["patient"] = json!({ "reference": format!("Patient/{id}") });
+        }
+        device
+    };
+    let analyser = system.post("Device", &device(None)).await.created();
+    let implant = system.post("Device", &device(Some(&v.at_a))).await.created();
+    let others = system.post("Device", &device(Some(&other))).await.created();
+    for used in [&analyser, &implant, &others] {
+        let mut body = crate::support::observation(&v.at_a, "4548-4", "2024-05-01");
+        body["device"] = json!({ "reference": format!("Device/{used}") });
+        system.post("Observation", &body).await.created();
+    }
+    let (_, session) = v.session(&Wish::default()).await;
+    assert_eq!(v.found(&session, &format!("Observation?patient={}", v.at_b)).await.len(), 3);
+    let shown = |record: &str| format!("Device/{}", shown_as(&v, record));
+    v.read(&session, &shown(&analyser)).await.expect(200);
+    for closed in [&implant, &others] {
+        assert_eq!(v.read(&session, &shown(closed)).await.status, 404);
+    }
+    // Not even their keys left: the three results' and the analyser's did.
+    let told = v.patients().get(&format!("AuditEvent?patient={}", v.at_a)).await.expect(200).to_string();
+    assert!(told.contains("keys of 4 record versions"), "{told}");
+    v.c.end().await;
+}
