@@ -39,6 +39,7 @@ impl Handler for Open {
         if decision.spent {
             return Code::GrantSpent.refuse("the visit's one session was opened before");
         }
+        none_live(view, decision)?;
         let footing = rules::footing(view.state, &request, now)?;
         let id = SessionId::derive(&doctor, &self.nonce);
         if view.state.session(&id).is_some() {
@@ -61,6 +62,16 @@ impl Handler for Open {
         let Session { grant, doctor, organization, patient, .. } = session;
         (delta, vec![Event::Opened { session: id, grant, doctor, organization, patient }])
     }
+}
+
+/// One session at a time: the grant names its newest, and one that it no longer names could not be ended by its grant.
+fn none_live<S: StateRead>(view: &View<'_, S>, decision: &Decision) -> Verdict<()> {
+    let Some(id) = decision.session else { return Ok(()) };
+    let live = view.state.session(&id).is_some_and(|s| rules::session_standing(view.state, &s, view.now()).is_ok());
+    if live {
+        return Code::AlreadyExists.refuse(format!("session {id} under this grant is live; end it first"));
+    }
+    Ok(())
 }
 
 /// Notes the session in the grant; a visit is spent with it.

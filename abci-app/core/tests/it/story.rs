@@ -3,7 +3,7 @@
 use vouchsafe_core::StateRead;
 use vouchsafe_types::{Code, Event, keys, state::ConsentState};
 
-use crate::world::{Cast, HOUR, handle};
+use crate::world::{Cast, HOUR, code, handle};
 
 #[test]
 fn from_registration_to_the_sessions_end() {
@@ -36,13 +36,28 @@ fn a_standing_grant_opens_again_until_it_is_revoked() {
     let mut cast = Cast::new();
     let grant = cast.granted(true);
     let first = cast.opened(grant);
+    let end = cast.world.end(first);
+    cast.world.act(&cast.doctor.key.clone(), end).unwrap();
     let second = cast.opened(grant);
-    assert_eq!((cast.world.standing(&first), cast.world.standing(&second)), (Ok(()), Ok(())));
+    assert_eq!((cast.world.standing(&first), cast.world.standing(&second)), (Err(Code::SessionNotLive), Ok(())));
 
     let revoke = cast.world.revoke(grant);
     cast.world.act(&cast.patient.key.clone(), revoke).unwrap();
-    assert_eq!(cast.world.standing(&first), Err(Code::GrantRevoked));
     assert_eq!(cast.world.standing(&second), Err(Code::GrantRevoked));
+}
+
+/// The grant names its newest session only; an older one that lived on could not be ended by the grant.
+#[test]
+fn a_standing_grant_has_one_live_session_at_a_time() {
+    let mut cast = Cast::new();
+    let grant = cast.granted(true);
+    let first = cast.opened(grant);
+    let again = cast.world.open(grant);
+    assert_eq!(code(cast.world.act(&cast.doctor.key.clone(), again)), Code::AlreadyExists);
+    assert_eq!(cast.world.request(&grant).decision.unwrap().session, Some(first));
+    cast.world.wait(HOUR);
+    let second = cast.opened(grant);
+    assert_eq!(cast.world.standing(&second), Ok(()));
 }
 
 #[test]
