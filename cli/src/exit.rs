@@ -40,6 +40,12 @@ impl Failure {
         self
     }
 
+    /// Says where it happened, and keeps the kind and the hint: the exit code does not depend on how deep it was.
+    pub(crate) fn during(mut self, place: &str) -> Self {
+        self.what = format!("{place}: {}", self.what);
+        self
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }

@@ -5,6 +5,7 @@ mod consortium;
 mod credentials;
 mod demo;
 mod exit;
+mod interrupt;
 mod wallet;
 
 use std::process::ExitCode;

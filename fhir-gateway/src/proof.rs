@@ -141,6 +141,8 @@ impl RecordProof {
         self.check_content()?;
         let newest = self.later.last().map_or((entry.version, entry.commitment), |l| (l.version, l.commitment));
         check(newest == (leaf.version, leaf.commitment), "the latest version is not the one in the chart's map")?;
+        let agrees = !self.later.is_empty() || entry.tombstone == leaf.tombstone;
+        check(agrees, "the entry says of a tombstone what the chart's map does not")?;
         self.check_later()?;
         Ok(VerifiedRecord {
             custodian: entry.custodian.to_string(),

@@ -10,7 +10,8 @@ use crate::{
     Output,
     consortium::World,
     credentials,
-    exit::{Context, Failure, Kind, Outcome},
+    exit::{Failure, Kind, Outcome},
+    interrupt::Interrupt,
 };
 
 #[derive(Subcommand)]
@@ -51,8 +52,9 @@ pub(crate) async fn run(command: Command, output: Output) -> Outcome {
         parties.extend(org.parties()?);
     }
     credentials::write(&args.home, &parties)?;
+    let interrupt = Interrupt::listen()?;
     tell(&world, &args, output);
-    tokio::signal::ctrl_c().await.doing(Kind::Error, || "waiting for Ctrl-C".into())?;
+    interrupt.wait().await;
     world.end().await;
     Err(Failure::new(Kind::Interrupted, "interrupted"))
 }

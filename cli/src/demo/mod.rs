@@ -12,12 +12,7 @@ mod tamper;
 
 use std::{net::SocketAddr, path::Path};
 
-use crate::{
-    Output,
-    consortium::World,
-    credentials,
-    exit::{Context, Kind, Outcome},
-};
+use crate::{Output, consortium::World, credentials, exit::Outcome, interrupt::Interrupt};
 use story::Story;
 use vouchsafe_types::tx::Role;
 
@@ -67,6 +62,7 @@ pub(crate) async fn play(home: &Path, listen: SocketAddr, once: bool, output: Ou
 
 #[allow(clippy::print_stderr, reason = "what to try next is for the person in front of the terminal")]
 async fn serve(world: &World, home: &Path) -> Outcome {
+    let interrupt = Interrupt::listen()?;
     let genesis = world.genesis.body.digest();
     eprintln!("\nServing until Ctrl-C; this is one embedded node without fault tolerance, on synthetic patients.");
     for org in &world.orgs {
@@ -75,5 +71,6 @@ async fn serve(world: &World, home: &Path) -> Outcome {
     eprintln!("  the parties' keys: {}", home.join(credentials::FILE).display());
     eprintln!("  a token:           vouchsafe keys token --home {} --as ehr-hospital-a", home.display());
     eprintln!("  a proof:           vouchsafe verify --trust {genesis} FILE");
-    tokio::signal::ctrl_c().await.doing(Kind::Error, || "waiting for Ctrl-C".into())
+    interrupt.wait().await;
+    Ok(())
 }

@@ -46,7 +46,7 @@ impl Story {
                 self.told(Step { part, what, took: began.elapsed(), found });
                 Ok(value)
             }
-            Err(failure) => Err(Failure::new(Kind::Error, format!("{part}  {what}: {failure}"))),
+            Err(failure) => Err(failure.during(&format!("{part}  {what}"))),
         }
     }
 
