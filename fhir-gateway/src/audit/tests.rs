@@ -52,6 +52,23 @@ async fn a_slot_is_on_the_disk_before_it_is_given_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_slot_is_given_out_that_the_disk_does_not_hold() {
+    let consortium = Consortium::new();
+    let site = consortium.site("a").await;
+    site.audit.reserve().await.unwrap().release();
+    // From now on nothing reaches the disk, and the mark stays where it is.
+    site.ground.db.close().await;
+    let mark = site.audit.inner.progress.borrow().mark;
+    let mut given = 1;
+    while let Ok(slot) = site.audit.reserve().await {
+        slot.release();
+        given += 1;
+        assert!(given <= mark, "slot {given} with a mark at {mark}");
+    }
+    assert_eq!(given, mark);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clean_stop_casts_no_doubt() {
     let consortium = Consortium::new();
     let site = consortium.site("a").await;
