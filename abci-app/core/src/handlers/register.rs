@@ -32,12 +32,13 @@ impl Handler for Register {
         if self.credential.is_some() && self.role == Role::Patient {
             return Code::NotAllowed.refuse("a patient has no credential");
         }
+        // The key's own word comes first: that an account exists must not pass for its holder's consent.
+        let sponsor = view.actor.id();
+        let enrolment = enrolled(self, view, sponsor)?;
         if view.state.account(&self.account).is_some() {
             return Code::AlreadyExists.refuse(format!("account {} exists", self.account));
         }
         rules::unknown_key(view.state, &self.ed25519)?;
-        let sponsor = view.actor.id();
-        let enrolment = enrolled(self, view, sponsor)?;
         Ok(Facts { registration: self.clone(), sponsor, affiliate: enrolment.affiliate })
     }
 

@@ -140,9 +140,14 @@ async fn found_account(
     link: Option<&str>,
 ) -> Result<AccountId, Fault> {
     let account = AccountId::of_key(new.ed25519.bytes());
-    if enrolment.role == Role::Patient {
-        let link = link.ok_or_else(|| Fault::malformed("a patient's chart needs the patient's link").at("link"))?;
-        check_link(gw, enrolment, link, account, &new.ed25519)?;
+    match link {
+        Some(link) => check_link(gw, enrolment, link, account, &new.ed25519)?,
+        // Somebody else's public key is no secret: only its holder's word binds a client's key to an account.
+        None if enrolment.role == Role::Patient || View(&*gw.ledger).account(&account).await?.is_some() => {
+            let why = "a patient's chart, and an account that exists, need the account's own link";
+            return Err(Fault::malformed(why).at("link"));
+        }
+        None => {}
     }
     let newcomer = Newcomer {
         account,

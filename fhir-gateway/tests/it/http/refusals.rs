@@ -185,3 +185,40 @@ async fn a_custodial_account_is_made_in_the_keystore_and_says_so() {
     drop(gateway);
     c.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_signs_nobody_in_as_a_colleague() {
+    let c = Consortium::of(&FOUNDERS[..2]).await;
+    let (colleague, _) = c.doctor("hospital-a").await;
+    let ehr = c.system("hospital-a");
+    let body = json!({ "resourceType": "Practitioner", "active": true, "name": [{ "text": "Dr Other" }] });
+    let record = ehr.post("Practitioner", &body).await.created();
+    let parameters = json!({ "resourceType": "Parameters" });
+    let registered = ehr.post(&format!("Practitioner/{record}/$register"), &parameters).await.expect(201);
+    let address = parameter(&registered, "enrolment").as_str().unwrap().to_owned();
+    let code = address.strip_prefix(&ehr.base).unwrap().to_owned();
+    let offer = ehr.plain(reqwest::Method::GET, &code, None, &[]).await.expect(200);
+    let send = async |body: &serde_json::Value| {
+        let body = Some(body.to_string().into_bytes());
+        ehr.plain(reqwest::Method::POST, &code, body, &[("content-type", "application/json")]).await
+    };
+    // The colleague's public keys, and a client key and signatures of one's own.
+    let thief = Person::new();
+    let soon = c.clock.now().plus(60_000);
+    let mut taken = colleague.enrolment(&offer, true, soon);
+    let own = thief.enrolment(&offer, true, soon);
+    taken["client"] = own["client"].clone();
+    taken["register"]["enrolment"] = own["register"]["enrolment"].clone();
+    taken["link"] = own["link"].clone();
+    assert_eq!(send(&taken).await.refusal().0, 403);
+    taken.as_object_mut().unwrap().remove("link");
+    assert_eq!(send(&taken).await.refusal().0, 400);
+    let mut stranger = c.person(&thief, "hospital-a");
+    stranger.client_id = colleague.account.to_string();
+    assert_eq!(stranger.ask_token(&stranger.assertion(&stranger.claims())).await.status, 401);
+    // A first enrolment still needs no link.
+    let mut first = own;
+    first.as_object_mut().unwrap().remove("link");
+    send(&first).await.expect(201);
+    c.end().await;
+}
