@@ -40,6 +40,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         }
     }
     faults.extend(schemas(&files));
+    faults.extend(unlisted_decisions(root, &files)?);
     faults.extend(layers::check(root, &files)?);
     if faults.is_empty() {
         println!("{} files", files.len());
@@ -118,6 +119,16 @@ fn schemas(files: &[PathBuf]) -> Vec<String> {
     faults
 }
 
+/// A decision that the list of decisions does not name is found by nobody.
+fn unlisted_decisions(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+    let list = Path::new("docs/adr/README.md");
+    let text = tree::must_text(&root.join(list))?;
+    let listed: Vec<String> = markdown::links(&text).into_iter().map(|(_, link)| link).collect();
+    let pages = files.iter().filter(|f| f.parent() == list.parent() && f.as_path() != list);
+    let missing = pages.filter(|f| !f.file_name().is_some_and(|n| listed.iter().any(|l| n == l.as_str())));
+    Ok(missing.map(|f| format!("{}: is not in the list of {}", f.display(), list.display())).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +171,15 @@ mod tests {
         assert_eq!(faults, ["page.md:1: links to missing.md, which does not exist"]);
         let faults = dead_links(&root, Path::new("page.md"), "[no](README.md#no-such-heading)").unwrap();
         assert_eq!(faults.len(), 1);
+    }
+
+    #[test]
+    fn a_decision_that_is_not_listed_is_found() {
+        let root = tree::root().unwrap();
+        let files = ["README.md", "0001-transactions-are-jose.md", "9999-nobody-knows.md"]
+            .map(|f| Path::new("docs/adr").join(f));
+        let faults = unlisted_decisions(&root, &files).unwrap();
+        assert_eq!(faults, ["docs/adr/9999-nobody-knows.md: is not in the list of docs/adr/README.md"]);
     }
 
     #[test]
