@@ -8,7 +8,12 @@ use std::{
 };
 
 use serde_json::Value;
-use vouchsafe_types::{AccountId, Count, RequestId, SessionId, TimeMs, ids::RecordId, state::Request};
+use tokio::sync::broadcast;
+use vouchsafe_types::{
+    AccountId, Count, RequestId, SessionId, TimeMs,
+    ids::RecordId,
+    state::{Request, Session},
+};
 
 use super::{
     admission::Admission,
@@ -170,13 +175,9 @@ pub(super) async fn written(gw: &Arc<Gateway>, row: &RecordRow) {
     };
     for (grant, prepared) in concerned {
         let mut fresh = Vec::new();
-        match add_if_admitted(gw, &prepared, row, &mut fresh).await {
+        match reconsider(gw, &prepared, row, &mut fresh).await {
             Ok(true) => {}
-            Ok(false) => {
-                // A new version may have left the grant; the old key opens only the old version, which is not shown.
-                prepared.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&row.id);
-                continue;
-            }
+            Ok(false) => continue,
             Err(why) => {
                 tracing::warn!(%why, "a new record was not looked into");
                 continue;
@@ -228,6 +229,9 @@ async fn prepare(gw: &Arc<Gateway>, grant: RequestId) -> Result<Arc<Prepared>, N
     let terms = request.decision.as_ref().and_then(|d| d.granted.as_ref()).ok_or(NotHanded::NoGrant)?;
     let sealed = consents::detail(gw, grant, terms.detail).await.ok_or(NotHanded::NoDetail)?;
     let admission = Admission::of(grant, &request, &sealed).ok_or(NotHanded::NoDetail)?;
+    // Heard from before the charts are listed: what is written between the listing and the moment from which `written`
+    // finds the grant would otherwise reach no session of it.
+    let mut meanwhile = gw.records.on_new();
     let prepared = Arc::new(Prepared { charts, admission, key: GrantKey::generate(), rows: Mutex::default() });
     for chart in &prepared.charts {
         let rows = gw.records.list(&chart.id, None).map_err(|e| NotHanded::Records(e.to_string()))?;
@@ -235,8 +239,50 @@ async fn prepare(gw: &Arc<Gateway>, grant: RequestId) -> Result<Arc<Prepared>, N
             add_if_admitted(gw, &prepared, &row, &mut Vec::new()).await?;
         }
     }
-    let mut all = gw.sessions.custodian.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(Arc::clone(all.entry(grant).or_insert(prepared)))
+    let prepared = {
+        let mut all = gw.sessions.custodian.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(grant).or_insert(prepared))
+    };
+    if let Err(why) = catch_up(gw, &prepared, &mut meanwhile).await {
+        gw.sessions.custodian.prepared.lock().unwrap_or_else(PoisonError::into_inner).remove(&grant);
+        return Err(why);
+    }
+    Ok(prepared)
+}
+
+/// Adds what was written while a grant was being prepared.
+async fn catch_up(
+    gw: &Arc<Gateway>,
+    prepared: &Prepared,
+    meanwhile: &mut broadcast::Receiver<RecordRow>,
+) -> Result<(), NotHanded> {
+    loop {
+        match meanwhile.try_recv() {
+            Ok(row) if prepared.charts.iter().any(|chart| chart.id == row.chart) => {
+                reconsider(gw, prepared, &row, &mut Vec::new()).await?;
+            }
+            Ok(_) => {}
+            Err(broadcast::error::TryRecvError::Lagged(lost)) => {
+                return Err(NotHanded::Records(format!("{lost} new records went by unseen")));
+            }
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// Adds a new version, or takes the record out: it may have left the grant, and the old key opens only the old version,
+/// which is not shown.
+async fn reconsider(
+    gw: &Arc<Gateway>,
+    prepared: &Prepared,
+    row: &RecordRow,
+    added: &mut Vec<ManifestRow>,
+) -> Result<bool, NotHanded> {
+    let admitted = add_if_admitted(gw, prepared, row, added).await?;
+    if !admitted {
+        prepared.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&row.id);
+    }
+    Ok(admitted)
 }
 
 /// Adds a record that the grant admits, and what it refers to of the organisation's own class: a Practitioner, a
@@ -356,6 +402,24 @@ async fn hand_over(
         return Err(NotHanded::NoGrant);
     }
     let whole = rows.is_none();
+    // Before the rows are taken: what is written from now on is told to the session by `written`.
+    gw.sessions.custodian.handed.lock().unwrap_or_else(PoisonError::into_inner).insert(session_id, grant);
+    let released = release(gw, &prepared, (session_id, &session), height, rows).await;
+    if whole && released.is_err() {
+        gw.sessions.custodian.forget_session(&session_id);
+    }
+    released
+}
+
+/// Audits, seals and sends; all that is prepared, or `rows`.
+async fn release(
+    gw: &Arc<Gateway>,
+    prepared: &Prepared,
+    (session_id, session): (SessionId, &Session),
+    height: u64,
+    rows: Option<Vec<ManifestRow>>,
+) -> Result<(), NotHanded> {
+    let whole = rows.is_none();
     let rows = rows
         .unwrap_or_else(|| prepared.rows.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect());
     let endpoint = View(&*gw.ledger)
@@ -363,10 +427,9 @@ async fn hand_over(
         .await
         .map_err(|e| NotHanded::Ledger(e.to_string()))?
         .ok_or_else(|| NotHanded::Ledger("the grantee has no endpoint".to_owned()))?;
-    receipts::released(gw, &prepared.charts[0], session_id, &session, height, rows.len())
+    receipts::released(gw, &prepared.charts[0], session_id, session, height, rows.len())
         .await
         .map_err(|_| NotHanded::Audit)?;
-    gw.sessions.custodian.handed.lock().unwrap_or_else(PoisonError::into_inner).insert(session_id, grant);
     // An empty hand-over is one too: the grantee then knows that nothing is missing.
     let parts: Vec<_> = if rows.is_empty() { vec![&rows[..]] } else { rows.chunks(manifest::ROWS).collect() };
     let mut deliveries = Vec::new();
@@ -374,7 +437,7 @@ async fn hand_over(
         let manifest = Manifest {
             custodian: gw.org,
             session: session_id,
-            grant,
+            grant: session.grant,
             part: Count(if whole { index as u64 + 1 } else { 0 }),
             parts: Count(if whole { parts.len() as u64 } else { 0 }),
             height: Count(height),
