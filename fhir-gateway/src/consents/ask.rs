@@ -43,6 +43,7 @@ pub async fn create(
 ) -> Result<Reply, Fault> {
     let (doctor, hand) = signing::doctor(caller)?;
     let parsed = fhir::consent::parse_request(body).map_err(fhir_fault)?;
+    signing::within_reach(&hand, &parsed.detail)?;
     if let (Hand::Wallet(_), Some(raw), false) = (&hand, &tx, prepare) {
         return signed(gw, doctor, &parsed, raw).await;
     }

@@ -39,6 +39,11 @@ pub async fn open_session(
     let (doctor, hand) = signing::doctor(caller)?;
     let found = access::find(gw, id).await?;
     check_doctor(gw, &found, doctor)?;
+    if let Some(terms) = found.request.decision.as_ref().and_then(|d| d.granted.as_ref())
+        && let Some(sealed) = super::detail(gw, id, terms.detail).await
+    {
+        signing::within_reach(&hand, &sealed.detail)?;
+    }
     if prepare {
         return prepare_open(gw, id).await;
     }

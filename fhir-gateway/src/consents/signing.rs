@@ -16,6 +16,7 @@ use vouchsafe_types::{
 
 use crate::{
     auth::{Caller, Who},
+    fhir::{category::Tier, consent::ConsentDetail},
     gateway::Gateway,
     http::Fault,
     ledger::{Committed, LedgerError, View, stamp},
@@ -37,6 +38,20 @@ pub(super) fn doctor(caller: &Caller) -> Result<(AccountId, Hand), Fault> {
         Who::Practitioner { account, agent: None, .. } => Ok((*account, Hand::Wallet(*account))),
         _ => Err(Fault::forbidden(Code::NotTheDoctor.name(), "only a doctor does this")),
     }
+}
+
+/// An agent signs without the doctor, so that it reaches no sensitive category: for these the doctor's own device does.
+///
+/// # Errors
+/// 403 `device-key-needed`.
+pub(super) fn within_reach(hand: &Hand, detail: &ConsentDetail) -> Result<(), Fault> {
+    if matches!(hand, Hand::Keystore(_)) && detail.categories.iter().any(|c| c.tier() == Tier::Sensitive) {
+        return Err(Fault::forbidden(
+            Code::DeviceKeyNeeded.name(),
+            "sensitive categories are asked for and opened by the doctor's own device",
+        ));
+    }
+    Ok(())
 }
 
 /// The hand of the patient on whose behalf the caller acts: the patient's own, or, for an openly custodial account,

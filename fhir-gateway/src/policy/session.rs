@@ -18,20 +18,25 @@ pub struct SessionFacts<'a> {
     pub patient: AccountId,
     /// Does the grant's committed detail admit the record?
     pub admitted: bool,
+    /// Is it of a sensitive category?
+    pub sensitive: bool,
 }
 
 /// Judges the opening of another custodian's record: the session's own doctor, at the session's own organisation, for
-/// the session's own patient, and only what the grant admits.
+/// the session's own patient, and only what the grant admits; what is sensitive by the doctor's own device.
 ///
 /// # Errors
 /// The code of what is not so.
 pub fn foreign(caller: &Caller, facts: &SessionFacts<'_>) -> Result<Permit, Code> {
-    let Who::Practitioner { account, .. } = &caller.who else { return Err(Code::NotTheDoctor) };
+    let Who::Practitioner { account, agent, .. } = &caller.who else { return Err(Code::NotTheDoctor) };
     if *account != facts.session.doctor || facts.session.organization != facts.organization {
         return Err(Code::NotTheDoctor);
     }
     if facts.session.patient != facts.patient || !facts.admitted {
         return Err(Code::NotGranted);
+    }
+    if facts.sensitive && agent.is_some() {
+        return Err(Code::DeviceKeyNeeded);
     }
     Ok(Permit::new(Basis::Session { session: facts.id, grant: facts.session.grant }))
 }

@@ -15,7 +15,7 @@ use crate::{
     auth::Caller,
     blobs::parse_cid,
     fhir::{
-        category::{Category, categorize},
+        category::{Category, Tier, categorize},
         compartment::{Reference, ResourceClass, class_of, class_of_resource, patient_of},
         date::instant,
         json::{Splice, rewrite_references, splice},
@@ -178,8 +178,14 @@ pub(super) async fn serve(
     session: &Session,
     indexed: &Indexed,
 ) -> Result<Foreign, ServeFault> {
-    let facts =
-        SessionFacts { session, id: live.id, organization: gw.org, patient: live.patient, admitted: indexed.admitted };
+    let facts = SessionFacts {
+        session,
+        id: live.id,
+        organization: gw.org,
+        patient: live.patient,
+        admitted: indexed.admitted,
+        sensitive: indexed.category.tier() == Tier::Sensitive,
+    };
     let permit = foreign(caller, &facts).map_err(ServeFault::Denied)?;
     let row = &indexed.row;
     let plain = open_row(gw, live, &permit, indexed.custodian, row).await.map_err(ServeFault::NotShown)?;

@@ -69,7 +69,7 @@ async fn only_the_patient_approves_and_never_more_than_was_asked() {
     let approve = format!("Consent/{id}/$approve");
     let body = v.approval(None);
     // The doctor, another patient, and the hospital's system for a patient who is not custodial.
-    assert_eq!(v.doctor.act(&v.doctors(), &approve, &body).await.refusal(), forbidden("not-allowed"));
+    assert_eq!(v.doctor.act(&v.doctors(), &approve, &body).await.refusal(), forbidden("not-the-patient"));
     let (stranger, _) = v.c.patient("hospital-a", "Fremde").await;
     let strangers = v.c.person(&stranger, "hospital-a");
     let prepared = strangers.post(&format!("{approve}/$prepare"), &body).await;
@@ -219,5 +219,23 @@ async fn what_an_admitted_record_refers_to_in_a_patients_chart_stays_closed() {
     // Not even their keys left: the three results' and the analyser's did.
     let told = v.patients().get(&format!("AuditEvent?patient={}", v.at_a)).await.expect(200).to_string();
     assert!(told.contains("keys of 4 record versions"), "{told}");
+    v.c.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_neither_asks_for_nor_opens_what_is_sensitive() {
+    let v = Visit::start().await;
+    v.c.mandate(&v.doctor, "hospital-b").await;
+    let agent = v.c.on_behalf(v.doctor.account, "hospital-b");
+    let wish = Wish { categories: vec!["laboratory", "hiv"], ..Wish::default() };
+    for path in ["Consent", "Consent/$prepare"] {
+        assert_eq!(agent.post(path, &v.consent(&wish)).await.refusal(), forbidden("device-key-needed"));
+    }
+    // What the doctor's own device asked for, it opens too.
+    let id = v.ask(&wish).await;
+    v.approve(&id, None).await.expect(200);
+    let opened = agent.post(&format!("Consent/{id}/$open-session"), &nothing()).await;
+    assert_eq!(opened.refusal(), forbidden("device-key-needed"));
+    v.open(&id).await.expect(200);
     v.c.end().await;
 }
