@@ -35,7 +35,7 @@ impl Found {
     }
 
     /// The detail that counts: what was granted, else what was asked.
-    pub(super) async fn detail(&self, gw: &Gateway) -> Option<Arc<SealedDetail>> {
+    pub(super) async fn detail(&self, gw: &Arc<Gateway>) -> Option<Arc<SealedDetail>> {
         let granted = self.request.decision.as_ref().and_then(|d| d.granted.as_ref());
         match granted {
             Some(terms) => match super::detail(gw, self.id, terms.detail).await {
@@ -131,7 +131,7 @@ pub(super) fn render(gw: &Gateway, found: &Found, detail: Option<&SealedDetail>)
 }
 
 /// The consent as an answer.
-pub(super) async fn reply(gw: &Gateway, status: u16, id: RequestId) -> Result<Reply, Fault> {
+pub(super) async fn reply(gw: &Arc<Gateway>, status: u16, id: RequestId) -> Result<Reply, Fault> {
     let found = find(gw, id).await?;
     let detail = found.detail(gw).await;
     let mut reply = Reply::resource(status, &render(gw, &found, detail.as_deref()));

@@ -203,7 +203,7 @@ async fn commit(
 ) -> Result<Reply, Fault> {
     let id = sealed.request;
     let jwe = sealed.seal(&readers(gw, ask.patient, doctor, ask.organization).await?)?;
-    super::keep_sealed(gw, id, vec![jwe.clone()]).await?;
+    super::keep_sealed(gw, gw.org, id, vec![jwe.clone()]).await?;
     gw.consents.learn(sealed.clone());
     peers::broadcast(gw, &Message::Sealed { request: id, jwes: vec![jwe] }, REPLICATE).await;
     signing::submit(gw, raw).await?;

@@ -70,7 +70,7 @@ pub async fn approve(
         Hand::Wallet(_) => sealed_by_wallet(gw, &approval, &decide)?,
     };
     let raw = signing::text(gw, &hand, tx, &Tx::from(decide))?;
-    super::keep_sealed(gw, id, sealed.clone()).await?;
+    super::keep_sealed(gw, gw.org, id, sealed.clone()).await?;
     peers::broadcast(gw, &Message::Sealed { request: id, jwes: sealed }, REPLICATE).await;
     signing::submit(gw, raw).await?;
     access::reply(gw, 200, id).await

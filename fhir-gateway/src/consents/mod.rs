@@ -35,6 +35,12 @@ pub use signing::ledger_fault;
 /// The table of requests that concern this organisation.
 const TABLE: &str = "consents";
 
+/// The table of how many sealed details of a request an organisation sent: request and organisation → number.
+const SENT: &str = "consents-sent";
+
+/// How many requests' details are kept open at most; one that was forgotten is opened again when it is needed.
+const DETAILS_MAX: usize = 10_000;
+
 /// How long what was prepared is remembered.
 const PREPARED_MS: u64 = 10 * 60_000;
 
@@ -100,6 +106,10 @@ impl Consents {
     fn learn(&self, detail: SealedDetail) {
         let commitment = detail.commitment();
         let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
+        if details.len() >= DETAILS_MAX && !details.contains_key(&detail.request) {
+            // Any will do: ids are random, and what goes is opened again.
+            details.pop_first();
+        }
         let of_request = details.entry(detail.request).or_default();
         match of_request.iter_mut().find(|(c, _)| *c == commitment) {
             Some((_, have)) if have.custodians.is_some() || detail.custodians.is_none() => {}
@@ -135,42 +145,64 @@ pub(crate) fn make_spare(gw: &Arc<Gateway>) {
     });
 }
 
-/// Keeps sealed details of a request that a peer or a wallet sent.
+/// Keeps sealed details of a request that a peer or this gateway's own caller sent. Of one peer few are kept, so that it
+/// cannot take the places of the patient's; own calls have been judged before.
 ///
 /// # Errors
 /// 413 and 422 for details that are too long or too many; 503 when the directory cannot write.
-pub async fn keep_sealed(gw: &Gateway, request: RequestId, jwes: Vec<String>) -> Result<(), Fault> {
+pub async fn keep_sealed(
+    gw: &Arc<Gateway>,
+    from: AccountId,
+    request: RequestId,
+    jwes: Vec<String>,
+) -> Result<(), Fault> {
     if jwes.iter().any(|jwe| jwe.len() > MAX_JWE_BYTES) {
         return Err(Fault::new(413, "too-long", format!("a sealed detail has at most {MAX_JWE_BYTES} bytes")));
     }
     let have = gw.directory.sealed(&request).map_err(|_| Fault::internal("the directory is not readable"))?;
     let new: Vec<_> = jwes.into_iter().filter(|jwe| !have.contains(jwe)).collect();
-    if have.len() + new.len() > sealed::MAX_PER_REQUEST {
-        return Err(Fault::invalid("too many sealed details for one request").code("too-many"));
-    }
-    open_all(gw, &new)?;
     if new.is_empty() {
         return Ok(());
     }
-    gw.directory.put_sealed(&request, new).await.map_err(|_| Fault::unavailable("the directory cannot write"))
+    let too_many = || Fault::invalid("too many sealed details for one request").code("too-many");
+    if have.len() + new.len() > sealed::MAX_PER_REQUEST {
+        return Err(too_many());
+    }
+    let sent = [&request.0[..], &from.0].concat();
+    let before: u64 =
+        gw.db.get_json(SENT, &sent).map_err(|_| Fault::internal("the store is not readable"))?.unwrap_or_default();
+    let after = before + new.len() as u64;
+    if from != gw.org && after > sealed::MAX_PER_SENDER {
+        return Err(too_many());
+    }
+    open_all(gw, request, new.clone()).await?;
+    let away = |_| Fault::unavailable("the directory cannot write");
+    gw.directory.put_sealed(&request, new).await.map_err(away)?;
+    gw.db.put_json(SENT, &sent, &after).await.map_err(|_| Fault::unavailable("the store cannot write"))
 }
 
-/// Opens what of these is for this organisation.
-fn open_all(gw: &Gateway, jwes: &[String]) -> Result<(), Fault> {
-    let key = gw.keystore.rsa("org").map_err(|_| Fault::internal("the wrapping key is not in the keystore"))?;
-    for detail in jwes.iter().filter_map(|jwe| SealedDetail::open(jwe, &*key)) {
-        gw.consents.learn(detail);
-    }
-    Ok(())
+/// Opens what of these is for this organisation and this request; away from the threads that serve, for each costs RSA
+/// operations.
+async fn open_all(gw: &Arc<Gateway>, request: RequestId, jwes: Vec<String>) -> Result<(), Fault> {
+    let gw = Arc::clone(gw);
+    let opening = tokio::task::spawn_blocking(move || {
+        let key = gw.keystore.rsa("org").map_err(|_| Fault::internal("the wrapping key is not in the keystore"))?;
+        let opened = jwes.iter().filter_map(|jwe| SealedDetail::open(jwe, &*key));
+        for detail in opened.filter(|detail| detail.request == request) {
+            gw.consents.learn(detail);
+        }
+        Ok(())
+    });
+    opening.await.map_err(|_| Fault::internal("sealed details were not opened"))?
 }
 
 /// The detail that the ledger commits to, if it was sealed to this organisation.
-pub async fn detail(gw: &Gateway, request: RequestId, commitment: Hash32) -> Option<Arc<SealedDetail>> {
+pub async fn detail(gw: &Arc<Gateway>, request: RequestId, commitment: Hash32) -> Option<Arc<SealedDetail>> {
     if let Some(known) = gw.consents.known(&request, &commitment) {
         return Some(known);
     }
     let jwes = gw.directory.sealed(&request).ok()?;
-    open_all(gw, &jwes).ok()?;
+    open_all(gw, request, jwes).await.ok()?;
     gw.consents.known(&request, &commitment).filter(|d| d.request == request)
 }
 

@@ -60,7 +60,7 @@ pub async fn search(gw: &Arc<Gateway>, caller: &Caller, parameters: &[(String, S
 }
 
 /// The consent, when this caller may see it and this gateway can open its detail.
-async fn shown(gw: &Gateway, caller: &Caller, id: RequestId) -> Result<Option<Value>, Fault> {
+async fn shown(gw: &Arc<Gateway>, caller: &Caller, id: RequestId) -> Result<Option<Value>, Fault> {
     let found = match access::find(gw, id).await {
         Ok(found) => found,
         Err(fault) if fault.status == 404 => return Ok(None),

@@ -18,6 +18,9 @@ pub const MAX_JWE_BYTES: usize = 96 * 1024;
 /// The most sealed details that are kept for one request: room for a wallet with many custodians, none for a flood.
 pub(super) const MAX_PER_REQUEST: usize = 64;
 
+/// The most of these that one other organisation may send.
+pub(super) const MAX_PER_SENDER: u64 = 8;
+
 /// What a JWE under a request's id holds.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

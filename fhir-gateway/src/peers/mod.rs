@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use cid::Cid;
 use tokio::task::JoinHandle;
-use vouchsafe_types::{AccountId, Hash32};
+use vouchsafe_types::AccountId;
 
 use crate::gateway::Gateway;
 
@@ -35,8 +35,6 @@ pub struct Peers {
     client: reqwest::Client,
     known: Mutex<BTreeSet<AccountId>>,
     lanes: Mutex<BTreeMap<(AccountId, bool), send::Lane>>,
-    /// Receipts that came, by what they are, so that a repeated push stores nothing twice.
-    seen: Mutex<BTreeSet<Hash32>>,
     blobs: Mutex<BlobCache>,
 }
 
@@ -65,13 +63,7 @@ impl Peers {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("a client without TLS settings can be built");
-        Self {
-            client,
-            known: Mutex::default(),
-            lanes: Mutex::default(),
-            seen: Mutex::default(),
-            blobs: Mutex::default(),
-        }
+        Self { client, known: Mutex::default(), lanes: Mutex::default(), blobs: Mutex::default() }
     }
 
     /// An organisation said where its gateway is.
@@ -100,15 +92,6 @@ impl Peers {
                 cache.bytes -= gone.len();
             }
         }
-    }
-
-    /// True the first time that these bytes are seen.
-    fn first_sight(&self, bytes: &[u8]) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= 65_536 {
-            seen.clear();
-        }
-        seen.insert(Hash32::of("vouchsafe/seen", &[bytes]))
     }
 }
 

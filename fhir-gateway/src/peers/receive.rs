@@ -63,14 +63,10 @@ async fn open(gw: &Gateway, text: &str) -> Result<(AccountId, Message), Fault> {
 async fn act(gw: &Arc<Gateway>, from: AccountId, message: Message) -> Result<Reply, Fault> {
     match message {
         Message::Directory(entries) => directory(gw, entries).await,
-        Message::Sealed { request, jwes } => sealed(gw, request, jwes).await,
+        Message::Sealed { request, jwes } => sealed(gw, from, request, jwes).await,
         Message::Manifest(jwe) => sessions::grantee::take_manifest(gw, from, &jwe).await,
-        Message::Receipt(jwe) => {
-            if gw.peers.first_sight(jwe.as_bytes()) {
-                sessions::receipts::take(gw, from, &jwe).await?;
-            }
-            Ok(())
-        }
+        // Taking it again stores the same, so that a receipt that could not be taken may come again.
+        Message::Receipt(jwe) => sessions::receipts::take(gw, from, &jwe).await,
         Message::Pull { custodian, handle } => return answer_pull(gw, custodian, handle).await,
     }?;
     Ok(Reply::bytes(200, b"{}".to_vec()).header("content-type", "application/json"))
@@ -86,8 +82,8 @@ async fn directory(gw: &Arc<Gateway>, entries: Vec<String>) -> Result<(), Fault>
     Ok(())
 }
 
-async fn sealed(gw: &Arc<Gateway>, request: RequestId, jwes: Vec<String>) -> Result<(), Fault> {
-    consents::keep_sealed(gw, request, jwes).await?;
+async fn sealed(gw: &Arc<Gateway>, from: AccountId, request: RequestId, jwes: Vec<String>) -> Result<(), Fault> {
+    consents::keep_sealed(gw, from, request, jwes).await?;
     sessions::custodian::detail_came(gw, request);
     Ok(())
 }

@@ -339,8 +339,8 @@ pub async fn upload(gw: &Arc<Gateway>, caller: &Caller, named: &str, patient: Ac
 }
 
 /// Sends the patient a receipt of an upload that was anchored in a session, from the entry that the audit log has of it.
-pub fn uploaded(gw: &Arc<Gateway>, patient: AccountId, session: SessionId, event: Value, recorded: Recorded) {
-    receipts::send(gw, patient, session, event, recorded);
+pub fn uploaded(gw: &Arc<Gateway>, patient: AccountId, session: SessionId, recorded: Recorded) {
+    receipts::send(gw, patient, session, recorded);
 }
 
 /// The receipts that other organisations sent for a patient whose home this is: AuditEvents.
@@ -348,7 +348,7 @@ pub fn uploaded(gw: &Arc<Gateway>, patient: AccountId, session: SessionId, event
 /// # Errors
 /// When the store is not readable.
 pub fn receipts(gw: &Arc<Gateway>, patient: AccountId) -> Result<Vec<Value>, Fault> {
-    Ok(receipts::of_patient(gw, patient)?.into_iter().map(|receipt| receipt.event).collect())
+    receipts::events_of(gw, patient)
 }
 
 /// How many custodians have not answered a session of this gateway yet; none when it is not one, or is over.

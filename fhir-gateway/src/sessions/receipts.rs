@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vouchsafe_types::{AccountId, Count, Hash32, RecordId, RequestId, RsaJwk, SessionId, state::Session};
+use vouchsafe_types::{
+    AccountId, Count, Hash32, RecordId, RequestId, RsaJwk, SessionId, b64, merkle::log, state::Session,
+};
 
 use super::grantee::Live;
 use crate::{
-    audit::{NewEntry, Recorded, Slot},
+    audit::{AuditEntry, NewEntry, Recorded, Slot},
     auth::{Caller, Who},
     consents::ledger_fault,
     fhir::{
@@ -44,8 +46,26 @@ pub struct Receipt {
     pub index: Count,
     /// Its leaf in the log's tree, whose root the ledger holds.
     pub leaf: Hash32,
-    /// The AuditEvent.
-    pub event: Value,
+    /// The log's entry, whose hash is the leaf; base64url.
+    pub entry: String,
+}
+
+impl Receipt {
+    /// The AuditEvent: none when the entry is not what the leaf hashes, is at another place, or is of another patient
+    /// than the receipt says. The organisation could otherwise show the patient one thing and anchor another.
+    fn event(&self) -> Option<Value> {
+        let bytes = b64::decode(&self.entry)?;
+        if log::leaf_hash(&bytes) != self.leaf {
+            return None;
+        }
+        let entry: AuditEntry = serde_json::from_slice(&bytes).ok()?;
+        let source = format!("Organization/{}", self.organization);
+        let own = entry.index == self.index
+            && entry.account == Some(self.patient)
+            && entry.event["resourceType"] == "AuditEvent"
+            && entry.event["source"]["observer"]["reference"] == source.as_str();
+        own.then_some(entry.event)
+    }
 }
 
 impl std::fmt::Debug for Receipt {
@@ -71,14 +91,14 @@ pub(super) fn access(gw: &Arc<Gateway>, caller: &Caller, live: &Live, slot: Slot
     let event = event(gw, caller, id, &patient, Some((live.id, live.grant)), deed);
     let entry = NewEntry {
         id,
-        event: event.clone(),
+        event,
         chart,
         account: Some(live.patient),
         session: Some(live.id),
         caller: Some(caller.client_id.clone()),
     };
     let recorded = gw.audit.record(slot, entry);
-    send(gw, live.patient, live.id, event, recorded);
+    send(gw, live.patient, live.id, recorded);
 }
 
 /// Records, durably, that keys of this many versions are handed to a session, judged live at this height.
@@ -179,28 +199,36 @@ fn event(
 
 /// Sends the patient a receipt of an entry of the own log: to the home organisation, sealed to it and to the patient's
 /// devices.
-pub(super) fn send(gw: &Arc<Gateway>, patient: AccountId, session: SessionId, event: Value, recorded: Recorded) {
-    let receipt =
-        Receipt { organization: gw.org, patient, session, index: Count(recorded.index), leaf: recorded.leaf, event };
+pub(super) fn send(gw: &Arc<Gateway>, patient: AccountId, session: SessionId, recorded: Recorded) {
     let gw = Arc::clone(gw);
     tokio::spawn(async move {
-        if let Err(error) = deliver(&gw, receipt).await {
+        if let Err(error) = deliver(&gw, patient, session, recorded).await {
             tracing::warn!(%error, "a receipt did not leave");
         }
     });
 }
 
-async fn deliver(gw: &Arc<Gateway>, receipt: Receipt) -> Result<(), Fault> {
+async fn deliver(gw: &Arc<Gateway>, patient: AccountId, session: SessionId, recorded: Recorded) -> Result<(), Fault> {
     let view = View(&*gw.ledger);
-    let account = view.account(&receipt.patient).await.map_err(ledger_fault)?.ok_or_else(Fault::not_found)?;
+    let account = view.account(&patient).await.map_err(ledger_fault)?.ok_or_else(Fault::not_found)?;
     let home = account.sponsor;
     if home == gw.org {
         // The patient reads this log here.
         return Ok(());
     }
+    let entry = gw.audit.by_id(&recorded.id).map_err(|_| Fault::unavailable("the audit log cannot be read"))?;
+    let entry = entry.ok_or_else(|| Fault::internal("an entry that was recorded is not in the log"))?;
+    let receipt = Receipt {
+        organization: gw.org,
+        patient,
+        session,
+        index: Count(recorded.index),
+        leaf: recorded.leaf,
+        entry: b64::encode(entry.bytes()),
+    };
     let mut keys: Vec<RsaJwk> = Vec::new();
     keys.extend(view.endpoint(&home).await.map_err(ledger_fault)?.map(|e| e.rsa));
-    let devices = view.devices(&receipt.patient).await.map_err(ledger_fault)?;
+    let devices = view.devices(&patient).await.map_err(ledger_fault)?;
     keys.extend(devices.into_iter().filter_map(|(_, key)| key.rsa));
     let plain =
         zeroize::Zeroizing::new(serde_json::to_vec(&receipt).map_err(|_| Fault::internal("a receipt is plain data"))?);
@@ -222,6 +250,9 @@ pub async fn take(gw: &Gateway, from: AccountId, sealed: &str) -> Result<(), Fau
     if receipt.organization != from {
         return Err(Fault::invalid("the receipt is of another organisation's log").code("wrong-custodian"));
     }
+    if receipt.event().is_none() {
+        return Err(Fault::invalid("the receipt's entry is not what its leaf hashes").code("integrity"));
+    }
     let view = View(&*gw.ledger);
     let home = view.account(&receipt.patient).await.map_err(ledger_fault)?.map(|a| a.sponsor);
     let session = view.session(&receipt.session).await.map_err(ledger_fault)?;
@@ -236,7 +267,7 @@ pub async fn take(gw: &Gateway, from: AccountId, sealed: &str) -> Result<(), Fau
 }
 
 /// The receipts that other organisations sent for a patient.
-pub(super) fn of_patient(gw: &Gateway, patient: AccountId) -> Result<Vec<Receipt>, Fault> {
+pub(super) fn events_of(gw: &Gateway, patient: AccountId) -> Result<Vec<Value>, Fault> {
     let rows = gw.db.scan_prefix(TABLE, &patient.0).map_err(|_| Fault::internal("the store is not readable"))?;
-    Ok(rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect())
+    Ok(rows.iter().filter_map(|(_, row)| serde_json::from_slice::<Receipt>(row).ok()?.event()).collect())
 }

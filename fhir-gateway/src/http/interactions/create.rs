@@ -72,10 +72,9 @@ pub(crate) fn committed(
         ..Deed::default()
     };
     let entry = disclose::entry(gw, caller, &deed);
-    let event = entry.event.clone();
     let recorded = gw.audit.record(slot, entry);
     if let (Some(session), Some(patient)) = (row.session, deed.patient) {
-        sessions::uploaded(gw, patient, session, event, recorded);
+        sessions::uploaded(gw, patient, session, recorded);
     }
     let location = format!("{}/{}", gw.fhir_base(), disclose::reference(&row));
     let opened = Opened { sealed_form: Zeroizing::new(sealed_form.to_vec()), row };

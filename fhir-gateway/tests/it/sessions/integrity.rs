@@ -4,6 +4,7 @@ use redb::ReadableTable;
 use reqwest::Method;
 use serde_json::json;
 use vouchsafe_gateway::{
+    audit::AuditEntry,
     gateway::Gateway,
     peers::{
         Message,
@@ -11,9 +12,12 @@ use vouchsafe_gateway::{
     },
     records::DirectoryEntry,
     seal::{GrantKey, RsaUnwrap, device::RsaKey, jwe, oaep},
-    sessions::manifest::{self, Manifest},
+    sessions::{
+        manifest::{self, Manifest},
+        receipts::{Receipt, TYP},
+    },
 };
-use vouchsafe_types::{AccountId, Count, Hash32, RecordId, jws};
+use vouchsafe_types::{AccountId, Count, Hash32, RecordId, b64, jws};
 
 use super::{
     refusals::shown_as,
@@ -195,5 +199,51 @@ async fn a_substituted_recipient_key_opens_nothing() {
     assert_eq!(answer.refusal(), (422, "wrong-custodian".into()));
     // What was handed over rightly still opens.
     assert_eq!(v.found(&session, &format!("Observation?patient={}", v.at_b)).await.len(), 1);
+    v.c.end().await;
+}
+
+/// A receipt shows the patient what the log of the sender has, under its leaf, or it is not taken; and it may come twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_is_the_entry_that_its_leaf_hashes() {
+    let v = Visit::start().await;
+    let (_, session) = v.session(&Wish::default()).await;
+    let a = v.c.gateway("hospital-a").keystore.rsa("org").unwrap().public();
+    let organization = v.c.org("hospital-b").account;
+    let entry = |by: AccountId| {
+        let event = json!({
+            "resourceType": "AuditEvent", "source": { "observer": { "reference": format!("Organization/{by}") } },
+        });
+        AuditEntry {
+            index: Count(7),
+            slot: Count(7),
+            slots: Count(1),
+            id: RecordId([1; 16]),
+            at: v.c.clock.now(),
+            chart: None,
+            account: Some(v.patient.account),
+            session: None,
+            caller: None,
+            event,
+        }
+    };
+    let receipt = |entry: &AuditEntry, leaf: Hash32| {
+        let receipt = Receipt {
+            organization,
+            patient: v.patient.account,
+            session: session.parse().unwrap(),
+            index: Count(7),
+            leaf,
+            entry: b64::encode(entry.bytes()),
+        };
+        Message::Receipt(jwe::encrypt(TYP, &serde_json::to_vec(&receipt).unwrap(), std::slice::from_ref(&a)).unwrap())
+    };
+    let (own, others) = (entry(organization), entry(v.c.org("authority").account));
+    for wrong in [receipt(&own, Hash32([7; 32])), receipt(&others, others.leaf())] {
+        let answer = tell(&v, "hospital-b", "hospital-a", wrong).await;
+        assert_eq!(answer.refusal(), (422, "integrity".into()));
+    }
+    for _ in 0..2 {
+        tell(&v, "hospital-b", "hospital-a", receipt(&own, own.leaf())).await.expect(200);
+    }
     v.c.end().await;
 }
