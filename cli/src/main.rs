@@ -50,7 +50,8 @@ enum Command {
 fn main() -> ExitCode {
     // clap ends the process with 2 on a usage error, which is the code promised for it.
     let cli = Cli::parse();
-    start_logging();
+    // The demo tells its own story; that a tampered record is reported as such is part of it, not of its output.
+    start_logging(if matches!(cli.command, Command::Demo(_)) { "off" } else { "warn" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(r) => r,
         Err(e) => return report(&exit::Failure::new(exit::Kind::Unavailable, format!("no runtime: {e}"))),
@@ -76,9 +77,9 @@ fn report(failure: &exit::Failure) -> ExitCode {
 }
 
 /// Logs go to stderr; `VOUCHSAFE_LOG` filters them, `NO_COLOR` is honoured.
-fn start_logging() {
+fn start_logging(by_default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("VOUCHSAFE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(by_default));
     let colour = std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
 }
