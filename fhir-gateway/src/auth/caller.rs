@@ -11,6 +11,8 @@ pub struct Caller {
     pub who: Who,
     /// The purpose of use that the assertion named (HL7 `ActReason` code).
     pub purpose: Option<String>,
+    /// The device by whose key a person signed in; when it is ended, so is what it signed in to.
+    pub device: Option<Kid>,
 }
 
 /// The part in which a caller acts.

@@ -29,6 +29,7 @@ use crate::{
 };
 
 pub use caller::{Caller, Who};
+use parties::PersonKey;
 pub use parties::{Parties, Party};
 
 /// The assertion type that RFC 7523 names.
@@ -101,17 +102,21 @@ pub enum AuthError {
     NotAnAuthority(String),
 }
 
-/// A person whose account a client is.
-type PersonOf = (AccountId, Role);
+/// Whose keys they are that an assertion is checked with.
+enum Signs {
+    /// A configured client.
+    Client(ClientRole),
+    /// A person, with the device to which each of the keys, by its name, belongs.
+    Person { account: AccountId, role: Role, devices: Vec<(String, Kid)> },
+}
 
 /// What makes tokens and knows them.
 pub struct Auth {
     org: AccountId,
-    role: Role,
     token_url: String,
     keystore: Arc<dyn Keystore>,
     token_seconds: u64,
-    configured: HashMap<String, Vec<jose::ClientJwk>>,
+    configured: HashMap<String, (ClientRole, Vec<jose::ClientJwk>)>,
     tokens: Tokens,
     replays: Replays,
     /// Resources and sign-ins of accounts.
@@ -140,13 +145,12 @@ impl Auth {
             }
             let keys = jose::ClientJwk::parse_set(&client.jwks)
                 .map_err(|source| AuthError::Keys { client: name.clone(), source })?;
-            if name.parse::<AccountId>().is_ok() || configured.insert(name.clone(), keys).is_some() {
+            if name.parse::<AccountId>().is_ok() || configured.insert(name.clone(), (client.role, keys)).is_some() {
                 return Err(AuthError::Name(name.clone()));
             }
         }
         Ok(Self {
             org: parts.org,
-            role: parts.role,
             token_url: format!("{}/auth/token", parts.base),
             keystore: parts.keystore,
             token_seconds: parts.token_seconds,
@@ -194,7 +198,7 @@ impl Auth {
     fn recognise(&self, assertion: &str, now: TimeMs) -> Result<Caller, TokenRefusal> {
         let refused = |e: jose::JoseError| TokenRefusal::client(e.to_string());
         let said = Claims::parse(&jose::unverified_payload(assertion).map_err(refused)?)?;
-        let (keys, person) = self.keys_of(&said.iss)?;
+        let (keys, signs) = self.keys_of(&said.iss)?;
         let verified = jose::verify(assertion, &keys).map_err(refused)?;
         let claims = Claims::parse(verified.payload())?;
         claims.check(&self.token_url, now)?;
@@ -203,27 +207,37 @@ impl Auth {
         }
         let client_id = claims.iss.clone();
         let purpose = claims.b2b().and_then(|b| b.purpose_of_use.code());
-        let who = match (person, claims.b2b()) {
-            (Some((account, role)), None) => self.person(account, role)?,
-            (Some(_), Some(_)) => return Err(TokenRefusal::grant("a person acts for nobody else by hl7-b2b")),
-            (None, Some(b2b)) => self.on_behalf(b2b)?,
-            (None, None) if self.role == Role::Authority => Who::Authority { account: self.org },
-            (None, None) => Who::System,
+        let (who, device) = match (signs, claims.b2b()) {
+            (Signs::Person { account, role, devices }, None) => {
+                let device = devices.iter().find(|(name, _)| name == verified.kid()).map(|(_, device)| *device);
+                let device = device.ok_or_else(|| TokenRefusal::client("the key is no device's"))?;
+                (self.person(account, role)?, Some(device))
+            }
+            (Signs::Person { .. }, Some(_)) => {
+                return Err(TokenRefusal::grant("a person acts for nobody else by hl7-b2b"));
+            }
+            (Signs::Client(_), Some(b2b)) => (self.on_behalf(b2b)?, None),
+            (Signs::Client(ClientRole::Authority), None) => (Who::Authority { account: self.org }, None),
+            (Signs::Client(ClientRole::System), None) => (Who::System, None),
         };
-        Ok(Caller { client_id, who, purpose })
+        Ok(Caller { client_id, who, purpose, device })
     }
 
-    fn keys_of(&self, client: &str) -> Result<(Vec<jose::ClientJwk>, Option<PersonOf>), TokenRefusal> {
+    fn keys_of(&self, client: &str) -> Result<(Vec<jose::ClientJwk>, Signs), TokenRefusal> {
         // One answer for a client that is unknown and one whose key does not verify would be nicer to the shy; SMART
         // names both invalid_client, and client ids are no secret.
-        if let Some(keys) = self.configured.get(client) {
-            return Ok((keys.clone(), None));
+        if let Some((role, keys)) = self.configured.get(client) {
+            return Ok((keys.clone(), Signs::Client(*role)));
         }
         let unknown = || TokenRefusal::client("no such client");
         let account: AccountId = client.parse().map_err(|_| unknown())?;
         let known = self.parties.client(&account)?.ok_or_else(unknown)?;
-        let keys = jose::ClientJwk::parse_set(&known.jwks).map_err(|_| TokenRefusal::server())?;
-        Ok((keys, Some((account, known.role))))
+        let (mut keys, mut devices) = (Vec::new(), Vec::new());
+        for one in known.keys {
+            keys.push(jose::ClientJwk::parse(&one.jwk).map_err(|_| TokenRefusal::server())?);
+            devices.push((one.name, one.device));
+        }
+        Ok((keys, Signs::Person { account, role: known.role, devices }))
     }
 
     fn person(&self, account: AccountId, role: Role) -> Result<Who, TokenRefusal> {
@@ -280,13 +294,20 @@ impl Auth {
             .ok_or_else(|| Fault::unauthenticated("the token is not valid, or no longer"))
     }
 
-    /// Lets a person sign in with a P-384 key, as enrolment does.
+    /// Lets a person sign in with a P-384 key of a device, as enrolment does; for as long as the ledger has the device.
     ///
     /// # Errors
     /// 400 for a key that is not of its form, 503 when the store cannot write.
-    pub(crate) async fn admit_person(&self, account: &AccountId, role: Role, jwk: Value) -> Result<(), Fault> {
-        jose::ClientJwk::parse(&jwk).map_err(|e| Fault::malformed(e.to_string()).at("client"))?;
-        self.parties.add_client(account, role, jwk).await.map_err(|e| Fault::unavailable(e.to_string()))
+    pub(crate) async fn admit_person(
+        &self,
+        account: &AccountId,
+        role: Role,
+        device: Kid,
+        jwk: Value,
+    ) -> Result<(), Fault> {
+        let parsed = jose::ClientJwk::parse(&jwk).map_err(|e| Fault::malformed(e.to_string()).at("client"))?;
+        let key = PersonKey { name: parsed.kid().to_owned(), device, jwk };
+        self.parties.add_client(account, role, key).await.map_err(|e| Fault::unavailable(e.to_string()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vouchsafe_types::{AccountId, RecordId, tx::Role};
+use vouchsafe_types::{AccountId, Kid, RecordId, tx::Role};
 
 use crate::store::{Db, StoreError, WriteBatch};
 
@@ -25,7 +25,16 @@ pub struct Party {
 #[derive(Serialize, Deserialize)]
 pub(super) struct PersonClient {
     pub(super) role: Role,
-    pub(super) jwks: Value,
+    pub(super) keys: Vec<PersonKey>,
+}
+
+/// A key by which a person signs in, and the device whose word let it in.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PersonKey {
+    /// The `kid` by which an assertion names it.
+    pub(super) name: String,
+    pub(super) device: Kid,
+    pub(super) jwk: Value,
 }
 
 /// The parties that this gateway knows.
@@ -71,17 +80,13 @@ impl Parties {
     }
 
     /// Lets a person sign in with a key. A person's keys at one gateway are at most eight; the oldest goes.
-    pub(super) async fn add_client(&self, account: &AccountId, role: Role, jwk: Value) -> Result<(), StoreError> {
-        let mut keys = match self.client(account)? {
-            Some(known) => known.jwks["keys"].as_array().cloned().unwrap_or_default(),
-            None => Vec::new(),
-        };
-        if !keys.contains(&jwk) {
-            keys.push(jwk);
-        }
+    pub(super) async fn add_client(&self, account: &AccountId, role: Role, key: PersonKey) -> Result<(), StoreError> {
+        let mut keys = self.client(account)?.map(|known| known.keys).unwrap_or_default();
+        // A key belongs to one device, the one that spoke for it last.
+        keys.retain(|known| known.name != key.name);
+        keys.push(key);
         let surplus = keys.len().saturating_sub(8);
         keys.drain(..surplus);
-        let jwks = serde_json::json!({ "keys": keys });
-        self.db.put_json(CLIENTS, &account.0, &PersonClient { role, jwks }).await
+        self.db.put_json(CLIENTS, &account.0, &PersonClient { role, keys }).await
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     use crate::auth::Who;
 
     fn caller() -> Caller {
-        Caller { client_id: "ehr".into(), who: Who::System, purpose: None }
+        Caller { client_id: "ehr".into(), who: Who::System, purpose: None, device: None }
     }
 
     #[test]

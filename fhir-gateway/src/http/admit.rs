@@ -1,6 +1,6 @@
 //! Whether a caller may use a route at all, and a doctor act here, by what the ledger says at this moment.
 
-use vouchsafe_types::AccountId;
+use vouchsafe_types::{AccountId, Code, Rejection};
 
 use super::Fault;
 use crate::{
@@ -18,6 +18,12 @@ use crate::{
 /// 403 with the ledger's code for what is missing, 503 when the ledger cannot be read.
 pub(crate) async fn admit(gw: &Gateway, caller: &Caller, row: &RouteRow) -> Result<(), Fault> {
     policy::may_use(row.permission, caller)?;
+    if let Some(device) = &caller.device {
+        let known = View(&*gw.ledger).key(device).await.map_err(Fault::from)?;
+        if known.is_none_or(|key| key.ended.is_some()) {
+            return Err(Rejection::new(Code::KeyEnded, "the device that signed in was ended").into());
+        }
+    }
     match &caller.who {
         Who::Practitioner { account, agent, .. } => {
             let mut facts = doctor_facts(gw, account).await?;

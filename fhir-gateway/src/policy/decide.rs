@@ -94,7 +94,7 @@ mod tests {
     const PATIENT: AccountId = AccountId([2; 16]);
 
     fn caller(who: Who) -> Caller {
-        Caller { client_id: "c".into(), who, purpose: None }
+        Caller { client_id: "c".into(), who, purpose: None, device: None }
     }
 
     fn doctor() -> Caller {

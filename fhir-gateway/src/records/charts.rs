@@ -211,6 +211,10 @@ impl Charts {
             // The organisation's own chart belongs to no patient.
             return Err(WriteError::NotFound);
         }
+        // Two addresses for one patient may be used at once; the second person does not get the first one's chart.
+        if account.is_some() && stored.chart.account.is_some() && stored.chart.account != account {
+            return Err(WriteError::NotTheSame);
+        }
         stored.chart.account = account;
         stored.chart.custodial = custodial;
         let chart = stored.chart.clone();

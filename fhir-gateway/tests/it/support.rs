@@ -148,7 +148,10 @@ impl Consortium {
         config.listen = org.listen;
         let role = if org.role == Role::Authority { ClientRole::Authority } else { ClientRole::System };
         let jwks = json!({ "keys": [org.system.public().to_json()] });
-        config.clients = vec![ClientConfig { client_id: format!("ehr-{name}"), jwks, role }];
+        config.clients = vec![
+            ClientConfig { client_id: format!("ehr-{name}"), jwks: jwks.clone(), role },
+            ClientConfig { client_id: format!("desk-{name}"), jwks, role: ClientRole::System },
+        ];
         let running = Gateway::start(config, ledger, clock).await.unwrap();
         org.listen = running.addr;
         org.running = Some(running);
@@ -209,6 +212,11 @@ impl Consortium {
     pub(crate) fn system(&self, org: &str) -> Client {
         let key: Arc<Es384Key> = Arc::clone(&self.org(org).system);
         self.client_of(org, format!("ehr-{org}"), key)
+    }
+
+    /// Another system of the organisation, which never decides as an authority does.
+    pub(crate) fn desk(&self, org: &str) -> Client {
+        Client { client_id: format!("desk-{org}"), ..self.system(org) }
     }
 
     /// A person at a gateway they enrolled at.

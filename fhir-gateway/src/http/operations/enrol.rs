@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vouchsafe_types::{
-    AccountId, Nonce, OkpJwk, RsaJwk, TimeMs, jws,
+    AccountId, Kid, Nonce, OkpJwk, RsaJwk, TimeMs, jws,
     tx::{Affiliate, NewCredential, Role},
 };
 
@@ -104,7 +104,7 @@ async fn take_in(gw: &Gateway, enrolment: &Enrolment, answer: Answer) -> Result<
     if account_of(gw, &row)?.is_some() {
         return Err(Fault::new(409, "conflict", "it has an account already").code("already-exists"));
     }
-    let account = match answer.register {
+    let (account, device) = match answer.register {
         Some(new) => found_account(gw, enrolment, &row, new, answer.link.as_deref()).await?,
         None => known_account(gw, enrolment, answer.link.as_deref()).await?,
     };
@@ -114,13 +114,13 @@ async fn take_in(gw: &Gateway, enrolment: &Enrolment, answer: Answer) -> Result<
     }
     link(gw, &row, account).await?;
     if let Some(client) = answer.client.filter(|_| !enrolment.role.is_organization()) {
-        gw.auth.admit_person(&account, enrolment.role, client).await?;
+        gw.auth.admit_person(&account, enrolment.role, device, client).await?;
     }
     let who = match enrolment.role {
         Role::Patient => Who::Patient { account },
         _ => Who::Practitioner { account, record: None, agent: None },
     };
-    let caller = Caller { client_id: account.to_string(), who, purpose: None };
+    let caller = Caller { client_id: account.to_string(), who, purpose: None, device: Some(device) };
     let deed = Deed {
         kind: Some(AuditKind::Operation),
         chart: Some(row.chart),
@@ -138,15 +138,19 @@ async fn found_account(
     row: &RecordRow,
     new: NewAccount,
     link: Option<&str>,
-) -> Result<AccountId, Fault> {
+) -> Result<(AccountId, Kid), Fault> {
     let account = AccountId::of_key(new.ed25519.bytes());
+    let device = new.ed25519.kid();
+    let exists = View(&*gw.ledger).account(&account).await?.is_some();
     match link {
-        Some(link) => check_link(gw, enrolment, link, account, &new.ed25519)?,
-        // Somebody else's public key is no secret: only its holder's word binds a client's key to an account.
-        None if enrolment.role == Role::Patient || View(&*gw.ledger).account(&account).await?.is_some() => {
+        // Somebody else's public key is no secret, and the key may have ended: only the word of a live device binds a
+        // client's key to an account.
+        Some(_) if exists => return known_account(gw, enrolment, link).await,
+        None if exists || enrolment.role == Role::Patient => {
             let why = "a patient's chart, and an account that exists, need the account's own link";
             return Err(Fault::malformed(why).at("link"));
         }
+        Some(link) => check_link(gw, enrolment, link, account, &new.ed25519)?,
         None => {}
     }
     let newcomer = Newcomer {
@@ -159,11 +163,11 @@ async fn found_account(
         enrolment: new.enrolment,
     };
     newcomer.register(gw, row).await?;
-    Ok(account)
+    Ok((account, device))
 }
 
 /// An account that exists, by the word of one of its live devices.
-async fn known_account(gw: &Gateway, enrolment: &Enrolment, link: Option<&str>) -> Result<AccountId, Fault> {
+async fn known_account(gw: &Gateway, enrolment: &Enrolment, link: Option<&str>) -> Result<(AccountId, Kid), Fault> {
     let link = link.ok_or_else(|| Fault::malformed("the answer has neither register nor link"))?;
     let unknown = || Fault::forbidden("unknown-key", "the link is signed by no live device of an account").at("link");
     let kid = jws::kid_of(link).map_err(|e| Fault::rejected(&e).at("link"))?;
@@ -177,7 +181,7 @@ async fn known_account(gw: &Gateway, enrolment: &Enrolment, link: Option<&str>) 
         return Err(Fault::forbidden("not-allowed", "the account is of another role").at("link"));
     }
     check_link(gw, enrolment, link, key.account, &key.ed25519)?;
-    Ok(key.account)
+    Ok((key.account, kid))
 }
 
 fn check_link(gw: &Gateway, enrolment: &Enrolment, text: &str, account: AccountId, key: &OkpJwk) -> Result<(), Fault> {

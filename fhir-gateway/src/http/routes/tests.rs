@@ -11,7 +11,7 @@ use crate::{
 
 fn callers() -> [(&'static str, Caller); 4] {
     let account = AccountId([1; 16]);
-    let caller = |who| Caller { client_id: "c".into(), who, purpose: None };
+    let caller = |who| Caller { client_id: "c".into(), who, purpose: None, device: None };
     [
         ("system", caller(Who::System)),
         ("authority", caller(Who::Authority { account })),

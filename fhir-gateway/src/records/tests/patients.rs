@@ -59,6 +59,9 @@ async fn a_linked_patient_opens_their_records_with_their_own_key() {
     let linked = site.charts.link(&chart, account).await.unwrap();
     assert_eq!((linked.account, linked.custodial), (Some(account), false));
     assert_eq!(site.charts.by_account(&account), [linked]);
+    let other = register(&site, &DeviceKeys::generate().unwrap()).await;
+    let again = site.charts.link(&chart, other).await;
+    assert!(matches!(again, Err(WriteError::NotTheSame)), "a chart passes to nobody else: {again:?}");
 
     let keys = site.directory.key_entry(&site.ground.org, &handle).unwrap().unwrap();
     let key: PatientKey = oaep::unwrap_with(device.rsa(), &keys.wraps[0]).unwrap();

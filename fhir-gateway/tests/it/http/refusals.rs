@@ -2,7 +2,14 @@
 
 use serde_json::json;
 
-use crate::support::{Consortium, FOUNDERS, Person, observation, parameter};
+use vouchsafe_gateway::seal::{DeviceKeys, RsaUnwrap};
+use vouchsafe_types::{
+    Nonce, Tx,
+    jws::{self, Sign},
+    tx::{Acceptance, AddDevice, EndKey, Payload},
+};
+
+use crate::support::{Consortium, FOUNDERS, Person, observation, parameter, random};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_doctor_acts_only_with_a_verified_credential() {
@@ -83,6 +90,8 @@ async fn only_an_authority_decides_on_credentials() {
     assert_eq!(signed.refusal(), (403, "not-allowed".into()));
     let client = c.person(&doctor, "hospital-a");
     assert_eq!(client.post(&path, &parameters).await.status, 403);
+    let desk = c.desk("authority").post(&format!("Practitioner/{}/$verify", doctor.account), &parameters).await;
+    assert_eq!(desk.refusal(), (403, "not-allowed".into()));
     let authority = c.system("authority");
     let unknown = authority.post("Practitioner/00000000000000000000000000000000/$verify", &parameters).await;
     assert_eq!(unknown.refusal().0, 404);
@@ -220,5 +229,31 @@ async fn an_address_signs_nobody_in_as_a_colleague() {
     let mut first = own;
     first.as_object_mut().unwrap().remove("link");
     send(&first).await.expect(201);
+    c.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_ended_signs_nobody_in() {
+    let c = Consortium::of(&FOUNDERS[..2]).await;
+    let (patient, chart) = c.patient("hospital-a", "Stolen").await;
+    let client = c.person(&patient, "hospital-a");
+    assert_eq!(client.get(&format!("Patient/{chart}")).await.status, 200);
+    let ledger = c.ledger();
+    let other = DeviceKeys::generate().unwrap();
+    let expires = c.clock.now().plus(60_000);
+    let accepted = Acceptance { account: patient.account, act: AddDevice::TYP.into(), expires };
+    let acceptance = jws::sign_statement(other.ed25519(), ledger.chain(), Acceptance::TYP, &accepted);
+    let (ed25519, rsa) = (Sign::public(other.ed25519()), RsaUnwrap::public(other.rsa()));
+    let add: Tx = AddDevice { nonce: Nonce(random()), expires, ed25519, rsa, acceptance }.into();
+    ledger.submit(jws::sign_tx(patient.keys.ed25519(), ledger.chain(), &add)).await.unwrap();
+    let kid = Sign::public(patient.keys.ed25519()).kid();
+    let end: Tx = EndKey { nonce: Nonce(random()), expires, kid }.into();
+    ledger.submit(jws::sign_tx(other.ed25519(), ledger.chain(), &end)).await.unwrap();
+    // Neither by the token that is there nor by a new one.
+    for _ in 0..2 {
+        assert_eq!(client.get(&format!("Patient/{chart}")).await.refusal(), (403, "key-ended".into()));
+        client.forget();
+    }
+    drop(ledger);
     c.end().await;
 }
