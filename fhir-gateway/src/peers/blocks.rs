@@ -5,7 +5,7 @@ use bytes::Bytes;
 use cid::Cid;
 use vouchsafe_types::AccountId;
 
-use super::send::address;
+use super::send::{address, whole};
 use crate::{
     blobs::{BlobError, cid_of, parse_cid},
     gateway::Gateway,
@@ -33,7 +33,7 @@ pub async fn fetch(gw: &Gateway, custodian: AccountId, cid: &Cid) -> Result<Byte
         return Ok(blob);
     }
     let url = address(gw, custodian).await.map_err(|_| FetchFault::Away)?;
-    let answer = gw
+    let mut answer = gw
         .peers
         .client
         .get(format!("{url}/ipfs/{cid}?format=raw"))
@@ -45,10 +45,10 @@ pub async fn fetch(gw: &Gateway, custodian: AccountId, cid: &Cid) -> Result<Byte
     if answer.status() == reqwest::StatusCode::INTERNAL_SERVER_ERROR {
         return Err(FetchFault::Spoiled);
     }
-    if !answer.status().is_success() || answer.content_length().is_some_and(|n| n > MAX_BLOB as u64) {
+    if !answer.status().is_success() {
         return Err(FetchFault::Away);
     }
-    let blob = answer.bytes().await.map_err(|_| FetchFault::Away)?;
+    let blob = whole(&mut answer, MAX_BLOB).await.map_err(|_| FetchFault::Away)?.ok_or(FetchFault::Away)?;
     if cid_of(&blob) != *cid {
         return Err(FetchFault::Spoiled);
     }

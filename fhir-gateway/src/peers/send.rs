@@ -29,6 +29,9 @@ const TRIES: u32 = 12;
 /// How many directory entries travel in one message.
 const BATCH: usize = 500;
 
+/// The most bytes of an answer: the entries of one chart, some hundred thousand of them.
+const ANSWER: usize = 64 << 20;
+
 /// A peer could not be told, or did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
@@ -178,7 +181,7 @@ async fn post(gw: &Gateway, to: AccountId, message: Message) -> Result<bytes::By
         let expires = gw.ledger.head().time.max((gw.clock)()).plus(message::VALID_MS);
         message::sign(&*key, &gw.chain, &Envelope { from: gw.org, to, expires, message })
     };
-    let answer = gw
+    let mut answer = gw
         .peers
         .client
         .post(format!("{url}/peer"))
@@ -190,7 +193,23 @@ async fn post(gw: &Gateway, to: AccountId, message: Message) -> Result<bytes::By
     if !status.is_success() {
         return Err(PeerError::Refused(status.as_u16()));
     }
-    Ok(answer.bytes().await?)
+    whole(&mut answer, ANSWER).await?.ok_or(PeerError::Form)
+}
+
+/// Reads an answer as it comes, and stops when it is longer than it may be: what it says of its own length is the
+/// peer's word. None when it is too long.
+pub(super) async fn whole(
+    answer: &mut reqwest::Response,
+    limit: usize,
+) -> Result<Option<bytes::Bytes>, reqwest::Error> {
+    let mut body = bytes::BytesMut::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
 }
 
 /// Tells every peer of own directory entries as they are committed, and names who brings missing ones.

@@ -234,6 +234,9 @@ pub async fn take_manifest(gw: &Arc<Gateway>, from: AccountId, sealed: &str) -> 
         .map_err(|_| Fault::invalid("the manifest is not sealed to this organisation").code("substituted-key"))?;
     let manifest: Manifest =
         serde_json::from_slice(&plain).map_err(|_| Fault::malformed("the manifest is not of its form"))?;
+    if !manifest.is_bounded() {
+        return Err(Fault::invalid("the manifest has more rows or parts than one may have").code("too-many"));
+    }
     if manifest.custodian != from {
         return Err(Fault::invalid("the manifest is another custodian's than the message").code("wrong-custodian"));
     }

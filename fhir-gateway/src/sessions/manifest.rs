@@ -12,6 +12,16 @@ pub const TYP: &str = "vouchsafe/manifest";
 /// How many rows one part has at most.
 pub const ROWS: usize = 1_000;
 
+/// How many parts a hand-over has at most.
+pub const PARTS: u64 = 10_000;
+
+impl Manifest {
+    /// True when its parts and rows are as many as a custodian makes; a grantee keeps nothing beyond.
+    pub fn is_bounded(&self) -> bool {
+        self.rows.len() <= ROWS && self.part <= self.parts && self.parts.0 <= PARTS
+    }
+}
+
 /// One hand-over. The first of a session holds everything admitted then, later ones what was written since.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

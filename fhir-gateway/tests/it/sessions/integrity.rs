@@ -197,6 +197,9 @@ async fn a_substituted_recipient_key_opens_nothing() {
     let anothers = seal(&manifest(a, &others));
     let answer = tell(&v, "authority", "hospital-b", Message::Manifest(anothers)).await;
     assert_eq!(answer.refusal(), (422, "wrong-custodian".into()));
+    let beyond = Manifest { part: Count(2), ..manifest(a, &others) };
+    let answer = tell(&v, "hospital-a", "hospital-b", Message::Manifest(seal(&beyond))).await;
+    assert_eq!(answer.refusal(), (422, "too-many".into()));
     // What was handed over rightly still opens.
     assert_eq!(v.found(&session, &format!("Observation?patient={}", v.at_b)).await.len(), 1);
     v.c.end().await;
