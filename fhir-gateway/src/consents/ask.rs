@@ -45,7 +45,7 @@ pub async fn create(
     let parsed = fhir::consent::parse_request(body).map_err(fhir_fault)?;
     signing::within_reach(&hand, &parsed.detail)?;
     if let (Hand::Wallet(_), Some(raw), false) = (&hand, &tx, prepare) {
-        return signed(gw, doctor, &parsed, raw).await;
+        return signed(gw, caller, doctor, &parsed, raw).await;
     }
     if matches!(hand, Hand::Wallet(_)) && !prepare {
         return Err(signing::unsigned());
@@ -69,7 +69,13 @@ pub async fn create(
 }
 
 /// The wallet's second call: what was prepared, signed.
-async fn signed(gw: &Arc<Gateway>, doctor: AccountId, parsed: &ParsedConsent, raw: &str) -> Result<Reply, Fault> {
+async fn signed(
+    gw: &Arc<Gateway>,
+    caller: &Caller,
+    doctor: AccountId,
+    parsed: &ParsedConsent,
+    raw: &str,
+) -> Result<Reply, Fault> {
     let Tx::Ask(signed) = signing::presented(gw, raw, doctor, Code::NotTheDoctor).await? else {
         return Err(signing::not_what_was_prepared("it is no request"));
     };
@@ -80,10 +86,22 @@ async fn signed(gw: &Arc<Gateway>, doctor: AccountId, parsed: &ParsedConsent, ra
     if signed != ask {
         return Err(signing::not_what_was_prepared("the payload was altered"));
     }
-    if sealed.detail != parsed.detail.clone().normalized() {
+    check_actor(caller, doctor, parsed)?;
+    if sealed.detail != parsed.detail.clone().normalized() || !asks_the_same(gw, parsed, &ask).await? {
         return Err(signing::not_what_was_prepared("the Consent is another than the one prepared"));
     }
     commit(gw, doctor, &ask, &sealed, raw.to_owned()).await
+}
+
+/// True when the Consent says of everything outside the sealed detail what was signed; what it leaves out, `$prepare`
+/// chose and showed.
+async fn asks_the_same(gw: &Gateway, parsed: &ParsedConsent, ask: &Ask) -> Result<bool, Fault> {
+    Ok(access::patient_account(gw, &parsed.patient).await? == ask.patient
+        && organization(gw, parsed)? == ask.organization
+        && parsed.valid_until == ask.terms.valid_until
+        && parsed.standing == ask.terms.standing
+        && parsed.session_ms.unwrap_or(Count(SESSION_MS)) == ask.terms.session_ms
+        && parsed.answer_by.is_none_or(|answer_by| answer_by == ask.answer_by))
 }
 
 /// The request that this Consent makes, and its detail.

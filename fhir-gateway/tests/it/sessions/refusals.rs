@@ -239,3 +239,29 @@ async fn an_agent_neither_asks_for_nor_opens_what_is_sensitive() {
     v.open(&id).await.expect(200);
     v.c.end().await;
 }
+
+/// What the call says and what was signed are the same in everything, or nothing is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_other_than_the_one_signed_is_not_asked() {
+    let v = Visit::start().await;
+    let (_, other) = v.c.patient("hospital-b", "Andere").await;
+    let now = v.c.clock.now().0;
+    let of = |patient: &str, wish: &Wish, now: u64| {
+        super::steps::consent(&format!("Patient/{patient}"), v.doctor.account, wish, now)
+    };
+    let asked = of(&v.at_b, &Wish::default(), now);
+    let changed = [
+        of(&other, &Wish::default(), now),
+        of(&v.at_b, &Wish { standing: true, ..Wish::default() }, now),
+        of(&v.at_b, &Wish { session_ms: 60_000, ..Wish::default() }, now),
+        of(&v.at_b, &Wish::default(), now + 60_000),
+    ];
+    for body in changed {
+        let prepared = v.doctors().post("Consent/$prepare", &asked).await.expect(200);
+        let tx = v.doctor.sign(&prepared);
+        let answer = v.doctors().post_with("Consent", &body, &[("vouchsafe-tx", &tx)]).await;
+        assert_eq!(answer.refusal(), (422, "not-prepared".into()));
+    }
+    v.doctor.act(&v.doctors(), "Consent", &asked).await.created();
+    v.c.end().await;
+}
