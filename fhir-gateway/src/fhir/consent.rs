@@ -12,7 +12,12 @@ use std::{collections::BTreeSet, fmt};
 use serde::{Deserialize, Serialize};
 use vouchsafe_types::{Count, Hash32, Tag, TimeMs, state::TAGS};
 
-use super::{Coding, Fault, category::Category, compartment::Reference, date::DateRange};
+use super::{
+    Coding, Fault,
+    category::Category,
+    compartment::Reference,
+    date::{DateRange, instant},
+};
 
 pub use parse::{parse_decision, parse_request};
 pub use render::{ConsentView, render, status};
@@ -59,13 +64,11 @@ impl ConsentDetail {
         self.categories.iter().copied().filter(|c| !self.excluded.contains(c)).collect()
     }
 
-    /// May a record of this category and time be released? A record without a time is admitted by its category alone:
-    /// an allergy that nobody dated is still one.
-    pub fn admits(&self, category: Category, date: Option<DateRange>) -> bool {
-        let in_time = match (&self.data_period, date) {
-            (Some(period), Some(date)) => period.overlaps(&date),
-            _ => true,
-        };
+    /// May a record of this category and clinical date be released? A record without such a date counts with the day on
+    /// which it was written, so that nothing undated escapes a range.
+    pub fn admits(&self, category: Category, date: Option<DateRange>, written: TimeMs) -> bool {
+        let day = || instant(written).get(..10).and_then(DateRange::parse);
+        let in_time = self.data_period.is_none_or(|period| date.or_else(day).is_some_and(|at| period.overlaps(&at)));
         in_time && self.categories.contains(&category) && !self.excluded.contains(&category)
     }
 

@@ -1,6 +1,6 @@
 //! Which records a grant admits: pure, and the only place where a custodian decides it.
 
-use vouchsafe_types::{RequestId, state::Request, tx::Terms};
+use vouchsafe_types::{RequestId, TimeMs, state::Request, tx::Terms};
 
 use crate::{
     consents::SealedDetail,
@@ -30,9 +30,10 @@ impl Admission {
         Some(Self { detail: sealed.detail.clone(), categories })
     }
 
-    /// True when a record of this category and clinical date may be released.
-    pub fn admits(&self, category: Category, date: Option<DateRange>) -> bool {
-        self.categories.contains(&category) && self.detail.admits(category, date)
+    /// True when a record of this category and clinical date may be released; one without such a date by the day on which
+    /// it was written.
+    pub fn admits(&self, category: Category, date: Option<DateRange>, written: TimeMs) -> bool {
+        self.categories.contains(&category) && self.detail.admits(category, date, written)
     }
 }
 
@@ -48,13 +49,15 @@ fn admitted_categories(sealed: &SealedDetail, terms: &Terms) -> Vec<Category> {
 #[cfg(test)]
 mod tests {
     use vouchsafe_types::{
-        AccountId, Count, CredentialId, Hash32, TimeMs,
+        AccountId, Count, CredentialId, Hash32,
         state::{Decision, Signer},
     };
 
     use super::*;
     use crate::fhir::{Coding, consent::tags};
 
+    /// In June 2020, within the range that is granted.
+    const NOW: TimeMs = TimeMs(1_592_000_000_000);
     const ID: RequestId = RequestId([9; 16]);
 
     fn sealed(categories: &[Category], excluded: &[Category]) -> SealedDetail {
@@ -116,11 +119,21 @@ mod tests {
         let request = granted(&detail, &detail.detail.categories);
         let admission = Admission::of(ID, &request, &detail).unwrap();
         let within = DateRange::parse("2020-06-01");
-        assert!(admission.admits(Category::Laboratory, within));
-        assert!(!admission.admits(Category::Allergies, within), "excluded");
-        assert!(!admission.admits(Category::Imaging, within), "not named");
-        assert!(!admission.admits(Category::Laboratory, DateRange::parse("2019-12-31")), "before the range");
-        assert!(!admission.admits(Category::Laboratory, DateRange::parse("2022-01-01")), "after the range");
+        assert!(admission.admits(Category::Laboratory, within, NOW));
+        assert!(!admission.admits(Category::Allergies, within, NOW), "excluded");
+        assert!(!admission.admits(Category::Imaging, within, NOW), "not named");
+        assert!(!admission.admits(Category::Laboratory, DateRange::parse("2019-12-31"), NOW), "before the range");
+        assert!(!admission.admits(Category::Laboratory, DateRange::parse("2022-01-01"), NOW), "after the range");
+    }
+
+    #[test]
+    fn an_undated_record_counts_with_the_day_it_was_written() {
+        let detail = sealed(&[Category::Laboratory], &[]);
+        let request = granted(&detail, &detail.detail.categories);
+        let admission = Admission::of(ID, &request, &detail).unwrap();
+        assert!(admission.admits(Category::Laboratory, None, NOW));
+        assert!(!admission.admits(Category::Laboratory, None, TimeMs(1_700_000_000_000)), "after the range");
+        assert!(!admission.admits(Category::Laboratory, None, TimeMs(0)), "before the range");
     }
 
     #[test]
@@ -142,7 +155,7 @@ mod tests {
         let detail = sealed(&[Category::Laboratory, Category::Imaging], &[]);
         let request = granted(&detail, &[Category::Laboratory]);
         let admission = Admission::of(ID, &request, &detail).unwrap();
-        assert!(admission.admits(Category::Laboratory, None));
-        assert!(!admission.admits(Category::Imaging, None));
+        assert!(admission.admits(Category::Laboratory, None, NOW));
+        assert!(!admission.admits(Category::Imaging, None, NOW));
     }
 }

@@ -299,7 +299,7 @@ async fn add_if_admitted(
     }
     let Some(value) = look_into(gw, row).await? else { return Ok(false) };
     let found = facts(&row.resource_type, &value);
-    if !prepared.admission.admits(found.category, found.date) {
+    if !prepared.admission.admits(found.category, found.date, row.last_updated) {
         return Ok(false);
     }
     let mut todo = vec![(row.clone(), value)];

@@ -147,7 +147,7 @@ pub(super) async fn index(
         local_patient(gw, live, custodian, patient.as_deref()).map(|id| Reference::parse(&format!("Patient/{id}")));
     let category = categorize(&row.resource_type, &value);
     let admitted = class_of_resource(&row.resource_type, &value) != ResourceClass::Patient
-        || live.admission.admits(category, found.date);
+        || live.admission.admits(category, found.date, row.last_updated);
     let indexed = Arc::new(Indexed {
         custodian,
         row: Arc::clone(row),

@@ -55,6 +55,9 @@ fn refused(change: impl FnOnce(&mut Value)) -> String {
     fault.expression
 }
 
+/// In 2021.
+const NOW: TimeMs = TimeMs(1_620_000_000_000);
+
 #[test]
 fn a_request_is_read() {
     vouchsafe_fhir_structure::check("Consent", &serde_json::to_vec(&request()).unwrap()).unwrap();
@@ -66,12 +69,13 @@ fn a_request_is_read() {
     assert_eq!(consent.detail.effective(), [Category::Hiv, Category::Medications]);
     assert!(consent.detail.write && !consent.standing);
     let date = |text: &str| DateRange::parse(text);
-    assert!(consent.detail.admits(Category::Medications, date("2021-05")));
-    assert!(consent.detail.admits(Category::Medications, None));
-    assert!(!consent.detail.admits(Category::Medications, date("2019")));
-    assert!(!consent.detail.admits(Category::Medications, date("2027")));
-    assert!(!consent.detail.admits(Category::Laboratory, date("2021")));
-    assert!(!consent.detail.admits(Category::MentalHealth, date("2021")));
+    assert!(consent.detail.admits(Category::Medications, date("2021-05"), NOW));
+    assert!(consent.detail.admits(Category::Medications, None, NOW));
+    assert!(!consent.detail.admits(Category::Medications, None, TimeMs(0)), "undated and written before the range");
+    assert!(!consent.detail.admits(Category::Medications, date("2019"), NOW));
+    assert!(!consent.detail.admits(Category::Medications, date("2027"), NOW));
+    assert!(!consent.detail.admits(Category::Laboratory, date("2021"), NOW));
+    assert!(!consent.detail.admits(Category::MentalHealth, date("2021"), NOW));
 }
 
 #[test]
@@ -307,7 +311,7 @@ proptest! {
             for category in Category::ALL {
                 for year in 1985..2055 {
                     let date = DateRange::parse(&year.to_string());
-                    prop_assert!(!inner.admits(*category, date) || outer.admits(*category, date));
+                    prop_assert!(!inner.admits(*category, date, NOW) || outer.admits(*category, date, NOW));
                 }
             }
         }
