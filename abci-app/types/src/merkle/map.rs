@@ -277,7 +277,7 @@ mod tests {
             record: RecordId(id),
             version: Count(version),
             commitment: Hash32::of("test", &[&version.to_be_bytes()]),
-            tombstone: version % 5 == 0,
+            tombstone: version.is_multiple_of(5),
         }
     }
 
@@ -365,10 +365,10 @@ mod tests {
     fn what_is_hashed_is_every_member() {
         let one = leaf(1, 1);
         let others = [
-            MapLeaf { record: record(2), ..one.clone() },
-            MapLeaf { version: Count(2), ..one.clone() },
-            MapLeaf { commitment: Hash32([9; 32]), ..one.clone() },
-            MapLeaf { tombstone: true, ..one.clone() },
+            MapLeaf { record: record(2), ..one },
+            MapLeaf { version: Count(2), ..one },
+            MapLeaf { commitment: Hash32([9; 32]), ..one },
+            MapLeaf { tombstone: true, ..one },
         ];
         assert!(others.iter().all(|other| other.hash() != one.hash()));
     }
