@@ -5,10 +5,7 @@
 mod copy;
 mod run;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -45,22 +42,9 @@ struct File {
     defence: Vec<Defence>,
 }
 
-/// Reads docs/defences.toml and, while there are any, the parts of docs/defences.d.
+/// Reads docs/defences.toml.
 pub(crate) fn load(root: &Path) -> Result<Vec<Defence>> {
-    let mut files = vec![root.join("docs/defences.toml")];
-    let parts = root.join("docs/defences.d");
-    if parts.is_dir() {
-        for entry in fs::read_dir(&parts).map_err(Error::io("list", &parts))? {
-            files.push(entry.map_err(Error::io("list", &parts))?.path());
-        }
-    }
-    files.retain(|f| f.is_file() && f.extension().is_some_and(|e| e == "toml"));
-    files.sort();
-    let mut all = Vec::new();
-    for file in files {
-        all.extend(tree::parse_toml::<File>(&file)?.defence);
-    }
-    Ok(all)
+    Ok(tree::parse_toml::<File>(&root.join("docs/defences.toml"))?.defence)
 }
 
 /// Those named, or all.
