@@ -111,7 +111,6 @@ async fn a_doctor_under_a_mandate_asks_opens_and_uploads_by_the_hospitals_system
 }
 
 /// Printed, not asserted: a busy machine is not a broken one.
-#[allow(clippy::print_stdout, reason = "the figure is what the test is for")]
 #[tokio::test(flavor = "multi_thread")]
 #[allow(clippy::print_stdout, reason = "the times are what this test tells")]
 async fn from_approval_to_the_first_open_record() {
