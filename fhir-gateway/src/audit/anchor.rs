@@ -99,8 +99,7 @@ pub(super) async fn anchor(inner: &Inner) -> Result<(), AuditError> {
 
 pub(super) async fn proof(inner: &Inner, id: &RecordId) -> Result<Option<AuditProof>, AuditError> {
     let ground = &inner.ground;
-    let leaves = inner.log().leaves();
-    let Some((entry, bytes)) = tables::by_id(&ground.db, &leaves, id)? else { return Ok(None) };
+    let Some((entry, bytes)) = tables::by_id(&ground.db, || inner.log().leaves(), id)? else { return Ok(None) };
     let mut proofs = ground.ledger.prove(&[keys::audit(&ground.org)]).await.map_err(unavailable)?;
     let ledger = proofs.pop().ok_or_else(|| unavailable("the ledger gave no proof"))?;
     let Some(head) = proved_value(&ledger).and_then(|v| AuditHead::from_bytes(&v)) else {

@@ -216,14 +216,11 @@ impl Audit {
     /// # Errors
     /// When the database cannot be read, or the entry was altered.
     pub fn by_id(&self, id: &RecordId) -> Result<Option<AuditEntry>, AuditError> {
-        let (leaves, waiting) = {
-            let log = self.inner.log();
-            (log.leaves(), log.waiting())
-        };
+        let waiting = self.inner.log().waiting();
         if let Some(found) = waiting.iter().find(|w| w.entry.id == *id) {
             return Ok(Some(found.entry.clone()));
         }
-        Ok(tables::by_id(&self.inner.ground.db, &leaves, id)?.map(|(entry, _)| entry))
+        Ok(tables::by_id(&self.inner.ground.db, || self.inner.log().leaves(), id)?.map(|(entry, _)| entry))
     }
 
     /// Shows that an entry is in the log whose root the ledger holds; none when there is no such entry, or it is not

@@ -115,9 +115,14 @@ fn index_of(bytes: &[u8]) -> Result<u64, AuditError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-pub(super) fn by_id(db: &Db, leaves: &[Hash32], id: &RecordId) -> Result<Option<(AuditEntry, Vec<u8>)>, AuditError> {
+/// The leaves are taken after the id was found, so that an entry which is stored meanwhile has its own among them.
+pub(super) fn by_id(
+    db: &Db,
+    leaves: impl FnOnce() -> Arc<Vec<Hash32>>,
+    id: &RecordId,
+) -> Result<Option<(AuditEntry, Vec<u8>)>, AuditError> {
     let Some(index) = db.get(IDS, &id.0)? else { return Ok(None) };
-    read(db, leaves, index_of(&index)?).map(Some)
+    read(db, &leaves(), index_of(&index)?).map(Some)
 }
 
 pub(super) fn search(db: &Db, leaves: &[Hash32], query: &AuditQuery) -> Result<Vec<AuditEntry>, AuditError> {
@@ -127,8 +132,10 @@ pub(super) fn search(db: &Db, leaves: &[Hash32], query: &AuditQuery) -> Result<V
         Some(name) => db.keys(BY, name)?.iter().map(|key| index_of(&key[name.len()..])).collect::<Result<_, _>>()?,
         None => db.keys(ENTRIES, &[])?.iter().map(|key| index_of(key)).collect::<Result<Vec<_>, _>>()?,
     };
+    // What was stored after the leaves were taken is for a later search.
+    let known = |index: &u64| *index < leaves.len() as u64;
     let mut found = Vec::new();
-    for index in indexes.into_iter().rev() {
+    for index in indexes.into_iter().filter(known).rev() {
         if query.limit.is_some_and(|limit| found.len() >= limit) {
             break;
         }

@@ -5,7 +5,7 @@ use vouchsafe_types::{AccountId, RecordId, RequestId, SessionId};
 
 use super::{Fault, call::Call};
 use crate::{
-    audit::{NewEntry, Recorded, Slot},
+    audit::{About, NewEntry, Recorded, Slot},
     auth::{Caller, Who},
     fhir::{
         Coding,
@@ -44,7 +44,7 @@ pub(crate) async fn open(
     rows: &[RecordRow],
     deed: Deed,
 ) -> Result<Vec<Opened>, Fault> {
-    let slot = reserve(gw).await?;
+    let slot = reserve(gw).await?.about(about(caller, &deed));
     let mut opened = Vec::with_capacity(rows.len());
     for row in rows {
         match gw.records.open(permit, row).await {
@@ -78,6 +78,17 @@ pub(crate) async fn note(gw: &Gateway, caller: &Caller, deed: &Deed) -> Result<(
 /// 503.
 pub(crate) async fn reserve(gw: &Gateway) -> Result<Slot, Fault> {
     gw.audit.reserve().await.map_err(|e| Fault::unavailable(e.to_string()))
+}
+
+/// What a slot is about, so that its patient sees "possibly disclosed" when no entry comes.
+pub(crate) fn about(caller: &Caller, deed: &Deed) -> About {
+    let account = caller.account().map(|a| a.to_string());
+    About {
+        chart: deed.chart,
+        account: deed.patient,
+        session: deed.session,
+        caller: Some(account.unwrap_or_else(|| caller.client_id.clone())),
+    }
 }
 
 /// What cannot be opened is answered without its reason, which may tell of the record; the log has the record's id.
@@ -155,6 +166,12 @@ pub(crate) fn entry(gw: &Gateway, caller: &Caller, deed: &Deed) -> NewEntry {
 
 /// The query string of a call, as it is audited.
 pub(crate) fn query_text(call: &Call) -> String {
-    let pairs: Vec<String> = call.query.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    query_text_without(call, &[])
+}
+
+/// Likewise without some parameters, whatever modifier or chain they have.
+pub(crate) fn query_text_without(call: &Call, hidden: &[&str]) -> String {
+    let shown = |name: &str| name.split([':', '.']).next().is_none_or(|base| !hidden.contains(&base));
+    let pairs: Vec<String> = call.query.iter().filter(|(n, _)| shown(n)).map(|(n, v)| format!("{n}={v}")).collect();
     format!("{}?{}", call.resource_type(), pairs.join("&"))
 }

@@ -126,13 +126,14 @@ impl Records {
     }
 
     /// Refuses a row that the index calls the latest and that the chart's map knows to be old. The map may be behind by an
-    /// anchor that was committed this instant, never ahead.
+    /// anchor that was committed this instant, and ahead of a row that was read before it: the index is asked again then.
     fn latest(&self, row: RecordRow) -> Result<RecordRow, OpenError> {
         let map = self.inner.directory.own_map(&row.handle)?;
         match map.get(&row.id) {
-            Some(leaf) if leaf.version > row.version => {
-                Err(OpenError::Integrity("the index names an old version as the latest".into()))
-            }
+            Some(leaf) if leaf.version > row.version => match self.inner.index.latest(&row.id)? {
+                Some(again) if again.version >= leaf.version => Ok(again),
+                _ => Err(OpenError::Integrity("the index names an old version as the latest".into())),
+            },
             _ => Ok(row),
         }
     }

@@ -25,6 +25,7 @@ use self::{
     receipts::Deed,
 };
 use crate::{
+    audit::About,
     audit::Recorded,
     auth::Caller,
     consents,
@@ -166,6 +167,7 @@ pub async fn search(
     }
     matches.sort_by_key(|one| std::cmp::Reverse(one.row.last_updated));
     let slot = gw.audit.reserve().await.map_err(|_| Fault::unavailable("the audit log cannot write"))?;
+    let slot = slot.about(about(caller, live));
     let session = &session;
     let jobs: Vec<BoxFuture<'_, _>> =
         matches.iter().map(|one| foreign::serve(gw, caller, live, session, one).boxed()).collect();
@@ -218,6 +220,17 @@ fn reference(one: &Foreign) -> String {
 fn query_text(resource_type: &str, parameters: &[(String, String)]) -> String {
     let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
     format!("{resource_type}?{}", pairs.join("&"))
+}
+
+/// What is shown of a session, in case that no entry comes.
+fn about(caller: &Caller, live: &Live) -> About {
+    let account = caller.account().map_or_else(|| caller.client_id.clone(), |account| account.to_string());
+    About { chart: None, account: Some(live.patient), session: Some(live.id), caller: Some(account) }
+}
+
+/// What a search says that asked nobody else, because the ledger could not be judged by.
+pub fn nobody_asked() -> Vec<Value> {
+    outcomes(1, 0)
 }
 
 /// The constant outcome, which never tells whether something was left out, and what is missing for other reasons.
@@ -290,6 +303,7 @@ async fn read_row(
     row: Arc<manifest::ManifestRow>,
 ) -> Result<Foreign, Fault> {
     let slot = gw.audit.reserve().await.map_err(|_| Fault::unavailable("the audit log cannot write"))?;
+    let slot = slot.about(about(caller, live));
     let what =
         vec![format!("{}/{}/_history/{}", row.resource_type, local_id(gw, &custodian, &row.record), row.version)];
     let outcome = match foreign::index(gw, live, custodian, &row).await {

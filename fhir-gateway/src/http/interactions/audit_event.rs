@@ -23,6 +23,9 @@ use crate::{
     sessions,
 };
 
+/// As many of the newest events are read for one chart or account; the log may have millions.
+const MOST_EVENTS: usize = 1_000;
+
 /// `GET /AuditEvent`: a patient's own charts, with the receipts of other organisations; a practitioner's own acts; for
 /// the organisation's system, everything here.
 pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
@@ -36,13 +39,15 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
         None => vec![AuditQuery::default()],
         Some(charts) => charts.iter().map(|c| AuditQuery { chart: Some(c.id), ..AuditQuery::default() }).collect(),
     };
+    queries.iter_mut().for_each(|q| q.limit = Some(MOST_EVENTS));
     let mut receipts = Vec::new();
     match &caller.who {
         Who::System | Who::Authority { .. } => {}
         Who::Practitioner { account, .. } => queries.iter_mut().for_each(|q| q.caller = Some(account.to_string())),
         Who::Patient { account } => {
             if charts.is_none() {
-                queries = vec![AuditQuery { account: Some(*account), ..AuditQuery::default() }];
+                queries =
+                    vec![AuditQuery { account: Some(*account), limit: Some(MOST_EVENTS), ..AuditQuery::default() }];
             }
             receipts = sessions::receipts(gw, *account)?;
         }
@@ -56,8 +61,12 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
     // A practitioner's acts on foreign records are in the log by the patient's account, not by a chart.
     if let (Some(charts), Who::Practitioner { account, .. }) = (&charts, &caller.who) {
         for patient in charts.iter().filter_map(|c| c.account) {
-            let query =
-                AuditQuery { account: Some(patient), caller: Some(account.to_string()), ..AuditQuery::default() };
+            let query = AuditQuery {
+                account: Some(patient),
+                caller: Some(account.to_string()),
+                limit: Some(MOST_EVENTS),
+                ..AuditQuery::default()
+            };
             let more = gw.audit.search(&query).map_err(|e| Fault::unavailable(e.to_string()))?;
             events.extend(more.into_iter().map(|e| e.event));
         }

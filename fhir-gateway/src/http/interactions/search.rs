@@ -29,25 +29,16 @@ use crate::{
 /// `GET /{type}`.
 pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
     let gw = &call.gw;
-    let caller = call.caller()?;
-    let resource_type = call.resource_type();
     let named = super::read::named_session(&call).await?;
     let asked = Asked::read(&call)?;
     let scope = scope(&call, &asked)?;
     let mut own = own_matches(&call, &asked, &scope)?;
-    let live = match &scope {
-        Scope::Chart(chart) if matches!(caller.who, Who::Practitioner { .. }) => match chart.account {
-            Some(patient) => sessions::judge(gw, caller, named.as_deref(), Some(patient)).await?,
-            None => None,
-        },
+    let found = match &scope {
+        Scope::Chart(chart) => foreign_matches(&call, &asked, chart, named.as_deref()).await?,
         _ => None,
     };
-    let foreign = match &live {
-        Some(live) => Some(sessions::search(gw, caller, live, resource_type, &asked.parameters).await?),
-        None => None,
-    };
     own.sort_by_key(|row| (Reverse(row.last_updated), row.id));
-    let (foreign, outcomes) = foreign.map_or_else(Default::default, |found| (found.resources, found.outcomes));
+    let (foreign, outcomes) = found.map_or_else(Default::default, |found| (found.resources, found.outcomes));
     let total = own.len() + foreign.len();
     let count = asked.query.count.unwrap_or(DEFAULT_COUNT);
     // Own records first, each kind the newest first: a page boundary never mixes what one request must open.
@@ -63,6 +54,30 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
     let next = (count > 0 && next < total).then(|| link(&call, Some(next)));
     let body = render::searchset(gw, &link(&call, None), next.as_deref(), total, &entries, &outcomes);
     Ok(Reply::bytes(200, body))
+}
+
+/// What a doctor's session gives of a patient. Where no session is named, the own part does not wait for a ledger that is
+/// away: the answer says that sources are missing.
+async fn foreign_matches(
+    call: &Call,
+    asked: &Asked,
+    chart: &Chart,
+    named: Option<&str>,
+) -> Result<Option<sessions::Found>, Fault> {
+    let (gw, caller) = (&call.gw, call.caller()?);
+    let Some(patient) = chart.account.filter(|_| matches!(caller.who, Who::Practitioner { .. })) else {
+        return Ok(None);
+    };
+    let found = async {
+        let Some(live) = sessions::judge(gw, caller, named, Some(patient)).await? else { return Ok(None) };
+        sessions::search(gw, caller, &live, call.resource_type(), &asked.parameters).await.map(Some)
+    };
+    match found.await {
+        Err(fault) if fault.status == 503 && named.is_none() => {
+            Ok(Some(sessions::Found { resources: Vec::new(), outcomes: sessions::nobody_asked() }))
+        }
+        other => other,
+    }
 }
 
 /// What a search asks for.
@@ -182,7 +197,9 @@ async fn opened(call: &Call, page: Vec<RecordRow>) -> Result<Vec<Entry>, Fault> 
     for row in page {
         by_chart.entry(row.chart).or_default().push(row);
     }
-    let query = disclose::query_text(call);
+    // Each patient sees the query of the own chart's event; it must not name the others.
+    let hidden: &[&str] = if by_chart.len() > 1 { &["patient", "subject", "_id", "identifier"] } else { &[] };
+    let query = disclose::query_text_without(call, hidden);
     let mut each: Vec<BoxFuture<'_, Result<Vec<Opened>, Fault>>> = Vec::new();
     for (chart, rows) in by_chart {
         each.push(Box::pin(opened_of_chart(call, chart, rows, &query)));

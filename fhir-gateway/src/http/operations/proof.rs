@@ -30,7 +30,6 @@ pub(crate) async fn proof(call: Call) -> Result<Reply, Fault> {
     if row.tombstone {
         return Err(deleted());
     }
-    let slot = disclose::reserve(gw).await?;
     let deed = Deed {
         kind: Some(AuditKind::Read),
         chart: Some(row.chart),
@@ -39,6 +38,7 @@ pub(crate) async fn proof(call: Call) -> Result<Reply, Fault> {
         query: Some(format!("{}/{}/$proof", row.resource_type, row.id)),
         ..Deed::default()
     };
+    let slot = disclose::reserve(gw).await?.about(disclose::about(caller, &deed));
     let proved = gw.records.proof(&permit, &row).await;
     let failed = if proved.is_err() { Some("not-proved") } else { None };
     gw.audit.record(slot, disclose::entry(gw, caller, &Deed { failed, ..deed }));
