@@ -36,7 +36,7 @@ impl Bodies {
     /// Reads a body. One that announces too much is refused unread, one that turns out too long at the limit.
     ///
     /// # Errors
-    /// 413 above the limit, 408 when it does not arrive, 400 when it breaks off.
+    /// 413 above the limit, 408 when it does not arrive, 400 when it breaks off, 503 when others hold the budget.
     pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Held, Fault> {
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         if announced == Some(0) || (announced.is_none() && !headers.contains_key(header::TRANSFER_ENCODING)) {
@@ -47,7 +47,8 @@ impl Bodies {
             return Err(self.too_large());
         }
         let kib = u32::try_from(most / 1024 + 1).unwrap_or(BUDGET_KIB).min(BUDGET_KIB);
-        let share = Arc::clone(&self.budget).acquire_many_owned(kib).await;
+        let share = tokio::time::timeout(PATIENCE, Arc::clone(&self.budget).acquire_many_owned(kib)).await;
+        let share = share.map_err(|_| Fault::unavailable("too many bodies are being sent"))?;
         let share = share.map_err(|_| Fault::unavailable("the gateway is stopping"))?;
         let read = tokio::time::timeout(PATIENCE, to_bytes(body, self.limit)).await;
         let bytes = match read {

@@ -19,11 +19,16 @@ use crate::{
     gateway::Gateway,
 };
 
+/// An assertion or an enrolment is a few KiB.
+const AUTH_BYTES: usize = 64 << 10;
+
 /// What the calls of one gateway share, besides the gateway.
 pub(crate) struct Server {
     pub(crate) gw: Arc<Gateway>,
     bodies: body::Bodies,
     peer_bodies: body::Bodies,
+    /// Of those who sign in: anybody may send these, so they take nothing from the bodies of those who are signed in.
+    auth_bodies: body::Bodies,
     at_a_time: Semaphore,
     patience: Duration,
 }
@@ -34,6 +39,7 @@ pub(crate) fn app(gw: Arc<Gateway>) -> Router {
     let server = Server {
         bodies: body::Bodies::new(limits.body_bytes),
         peer_bodies: body::Bodies::new(crate::peers::MAX_BYTES),
+        auth_bodies: body::Bodies::new(AUTH_BYTES),
         at_a_time: Semaphore::new(limits.concurrent),
         patience: Duration::from_secs(limits.call_seconds),
         gw,
@@ -122,7 +128,11 @@ impl Server {
         let found = plain::find(method, path)
             .map_err(|(fault, allow)| Refusal { fault, allow: Some(allow).filter(|a| !a.is_empty()) })?;
         seen.kind = found.kind;
-        let bodies = if found.kind == "peer" { &self.peer_bodies } else { &self.bodies };
+        let bodies = match found.kind {
+            "peer" => &self.peer_bodies,
+            "auth" => &self.auth_bodies,
+            _ => &self.bodies,
+        };
         let held =
             if method == Some(Method::Post) { bodies.read(&head.headers, incoming).await? } else { bodies.none() };
         seen.body = held.bytes.len();
