@@ -25,8 +25,9 @@ const HANGS: Duration = Duration::from_secs(300);
 pub(crate) fn check(_root: &Path) -> Result<()> {
     let scratch = Scratch::new("demo")?;
     let mut command = Command::new(binary()?);
-    command.args(["demo", "--once", "--home"]).arg(scratch.0.join("home")).current_dir(&scratch.0);
-    command.stdin(Stdio::null()).process_group(0);
+    // Port 0: the stage needs no particular port to be free.
+    command.args(["demo", "--once", "--listen", "127.0.0.1:0", "--home"]).arg(scratch.0.join("home"));
+    command.current_dir(&scratch.0).stdin(Stdio::null()).process_group(0);
     let began = Instant::now();
     let mut child =
         command.spawn().map_err(|source| Error::Io { what: "cannot start `vouchsafe demo`".to_owned(), source })?;
