@@ -11,7 +11,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("abci-app/core", &["vouchsafe-types"]),
     ("abci-app/node", &["vouchsafe-types", "vouchsafe-core"]),
     ("fhir-structure", &[]),
-    ("fhir-gateway", &["vouchsafe-types", "vouchsafe-core", "vouchsafe-node", "vouchsafe-fhir-structure"]),
+    ("fhir-search", &["vouchsafe-fhir-structure"]),
+    (
+        "fhir-gateway",
+        &["vouchsafe-types", "vouchsafe-core", "vouchsafe-node", "vouchsafe-fhir-structure", "vouchsafe-fhir-search"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,19 @@
+//! Search over FHIR R4 resources as pure functions: HL7's definitions of search parameters as a table, what a resource can
+//! be found by, what a query asks for, and the one engine that answers it over any collection of documents.
+//!
+//! **Architecture invariant:** it knows no store, no network and nobody who asks. What may be seen is decided before: a
+//! [`Universe`] holds only what its searcher may know of.
+
+pub mod date;
+mod decimal;
+mod facts;
+mod fault;
+mod param;
+mod universe;
+
+pub use date::DateRange;
+pub use decimal::{Decimal, DecimalRange};
+pub use facts::{Fact, Facts, FactsBuilder, FactsRef};
+pub use fault::{Fault, FaultKind};
+pub use param::{Kind, Param};
+pub use universe::{Need, Seen, Term, Universe};
