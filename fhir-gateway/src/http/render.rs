@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::Reply;
 use crate::{
     fhir::{
-        category::categorize,
         date,
         json::{Splice, splice},
     },
@@ -14,26 +13,26 @@ use crate::{
 };
 
 /// The bytes that are served: those submitted, with what the server says about them.
-pub(crate) fn bytes(opened: &Opened) -> Vec<u8> {
-    let row = &opened.row;
-    let value: Value = serde_json::from_slice(&opened.sealed_form).unwrap_or_default();
-    let category = categorize(&row.resource_type, &value);
-    splice(
-        &opened.sealed_form,
-        &Splice {
-            id: &row.id.to_string(),
-            version: &row.version.to_string(),
-            last_updated: &date::instant(row.last_updated),
-            labels: &[category.code()],
-            source: None,
-        },
-    )
+pub(crate) fn bytes(opened: &Opened) -> &[u8] {
+    opened.served(|| {
+        let row = &opened.row;
+        splice(
+            opened.sealed_form(),
+            &Splice {
+                id: &row.id.to_string(),
+                version: &row.version.to_string(),
+                last_updated: &date::instant(row.last_updated),
+                labels: &[row.category().code()],
+                source: None,
+            },
+        )
+    })
 }
 
 /// One record as an answer.
 pub(crate) fn reply(status: u16, opened: &Opened) -> Reply {
     let row = &opened.row;
-    Reply::bytes(status, bytes(opened))
+    Reply::bytes(status, bytes(opened).to_vec())
         .header("etag", etag(row.version.0))
         .header("last-modified", http_date(row.last_updated.0))
 }

@@ -7,6 +7,7 @@ pub mod charts;
 pub mod directory;
 mod error;
 mod index;
+mod opened;
 mod outbox;
 mod own;
 mod row;
@@ -14,8 +15,9 @@ mod row;
 pub use charts::{Chart, Charts};
 pub use directory::{Directory, DirectoryEntry, DirectoryFault, KeyEntry, New, Refresh};
 pub use error::{OpenError, WriteError};
+pub use opened::Opened;
 pub use own::Records;
-pub use row::{Actor, Header, LaterVersion, Opened, ProofParts, RecordRow, Write};
+pub use row::{Actor, Header, LaterVersion, ProofParts, RecordRow, Write};
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,19 @@
 //! The own records of this custodian: written through the outbox, opened only when verified.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::sync::broadcast;
 use vouchsafe_types::{Hash32, RecordId, keys, merkle::MapProof, state::Head};
+use zeroize::Zeroizing;
 
 use super::{
     Charts, Directory, DirectoryEntry, LaterVersion, OpenError, Opened, ProofParts, RecordRow, Write, WriteError,
     directory::ciphertext_hash,
     index::Index,
+    opened::{Lately, Plain},
     outbox::{Kind, Outbox},
 };
 use crate::{
@@ -22,6 +27,8 @@ use crate::{
 
 /// How often a proof is tried anew when the chart moves on meanwhile.
 const PROOF_TRIES: u32 = 8;
+/// How often it is looked what was opened and is not used any more.
+const SWEEP: Duration = Duration::from_secs(60);
 /// How many new rows a slow receiver may be behind.
 const NEWS: usize = 4_096;
 
@@ -39,6 +46,7 @@ struct Inner {
     index: Index,
     outbox: Outbox,
     new: broadcast::Sender<RecordRow>,
+    lately: Lately,
 }
 
 /// What was found out about a version before it is opened.
@@ -64,7 +72,10 @@ impl Records {
         let new = broadcast::Sender::new(NEWS);
         let outbox = Outbox::start(ground.clone(), charts.clone(), directory.clone(), new.clone()).await?;
         let index = Index::new(ground.db.clone());
-        Ok(Self { inner: Arc::new(Inner { ground, charts, directory, audit, index, outbox, new }) })
+        let lately = Lately::default();
+        let inner = Arc::new(Inner { ground, charts, directory, audit, index, outbox, new, lately });
+        tokio::spawn(sweep(Arc::downgrade(&inner)));
+        Ok(Self { inner })
     }
 
     /// Ends the outbox after the group under way.
@@ -128,8 +139,7 @@ impl Records {
     /// Refuses a row that the index calls the latest and that the chart's map knows to be old. The map may be behind by an
     /// anchor that was committed this instant, and ahead of a row that was read before it: the index is asked again then.
     fn latest(&self, row: RecordRow) -> Result<RecordRow, OpenError> {
-        let map = self.inner.directory.own_map(&row.handle)?;
-        match map.get(&row.id) {
+        match self.inner.directory.own_says(&row.handle, &row.id)? {
             Some(leaf) if leaf.version > row.version => match self.inner.index.latest(&row.id)? {
                 Some(again) if again.version >= leaf.version => Ok(again),
                 _ => Err(OpenError::Integrity("the index names an old version as the latest".into())),
@@ -178,7 +188,19 @@ impl Records {
     /// # Errors
     /// `Integrity` when something is not what was anchored, which is audited and never served; `Unavailable`.
     pub async fn open(&self, permit: &Permit, row: &RecordRow) -> Result<Opened, OpenError> {
+        if let Some(opened) = self.opened_lately(row).await {
+            return Ok(opened);
+        }
         self.audited(row, self.open_verified(permit, row).await).await.map(|(opened, _)| opened)
+    }
+
+    /// What was opened and verified lately, if the ledger's head says at this moment that it is the record's latest version.
+    async fn opened_lately(&self, row: &RecordRow) -> Option<Opened> {
+        let plain = self.inner.lately.get(&row.id, row.version.0)?;
+        let leaf = self.inner.directory.own_leaf(&row.handle, &row.id).await.ok()?;
+        let same =
+            leaf.version == row.version && leaf.commitment == plain.commitment && row.commitment == plain.commitment;
+        same.then(|| Opened::new(plain, row.clone()))
     }
 
     /// Opens a version with everything that a third party needs to check it.
@@ -213,7 +235,7 @@ impl Records {
             .clone()
             .ok_or_else(|| OpenError::Integrity("the map's proof shows no leaf".into()))?;
         Ok(ProofParts {
-            sealed_form: opened.sealed_form,
+            sealed_form: Zeroizing::new(opened.sealed_form().to_vec()),
             commitment_key: record::commitment_key(&self.data_key(row)?),
             plaintext_hash: row.plaintext_hash,
             ciphertext_hash: ciphertext_hash(&row.cid)?,
@@ -235,7 +257,11 @@ impl Records {
         let anchored = verified.entry.commitment;
         let sealed_form = record::open(permit, &key, &self.aad(row), row.previous, &anchored, &blob)
             .map_err(|e| OpenError::Integrity(e.to_string()))?;
-        Ok((Opened { sealed_form, row: row.clone() }, verified))
+        let plain = Arc::new(Plain::new(anchored, sealed_form));
+        if verified.later.is_empty() {
+            self.inner.lately.keep(row.id, row.version.0, &plain);
+        }
+        Ok((Opened::new(plain, row.clone()), verified))
     }
 
     /// Walks from what the ledger's head says to this version: the latest version is the map's leaf, and every version's
@@ -328,5 +354,16 @@ impl Records {
             recorded.map_err(|e| OpenError::Unavailable(e.to_string()))?;
         }
         result
+    }
+}
+
+/// Lets go, every minute, of what was opened and is not used; ends with the records.
+async fn sweep(records: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        match records.upgrade() {
+            Some(inner) => inner.lately.sweep(),
+            None => return,
+        }
     }
 }

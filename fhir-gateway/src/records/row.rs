@@ -128,20 +128,6 @@ impl std::fmt::Debug for RecordRow {
     }
 }
 
-/// An opened version. The bytes leave memory zeroed.
-pub struct Opened {
-    /// The exact bytes that were sealed.
-    pub sealed_form: Zeroizing<Vec<u8>>,
-    /// What is known of them.
-    pub row: RecordRow,
-}
-
-impl std::fmt::Debug for Opened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Opened({:?})", self.row)
-    }
-}
-
 /// What a third party needs, beside the header, to check a version against the ledger.
 pub struct ProofParts {
     /// The exact bytes that were sealed.

@@ -327,7 +327,7 @@ async fn add_if_admitted(
 /// record must not keep the others from the patient's doctor.
 async fn look_into(gw: &Gateway, row: &RecordRow) -> Result<Option<Value>, NotHanded> {
     match gw.records.open(&machinery(None), row).await {
-        Ok(opened) => Ok(serde_json::from_slice(&opened.sealed_form).ok()),
+        Ok(opened) => Ok(serde_json::from_slice(opened.sealed_form()).ok()),
         Err(OpenError::Integrity(why)) => {
             tracing::error!(record = %row.id, why, "a record is not what was anchored and is handed to nobody");
             Ok(None)

@@ -77,7 +77,7 @@ pub(crate) fn committed(
         sessions::uploaded(gw, patient, session, recorded);
     }
     let location = format!("{}/{}", gw.fhir_base(), disclose::reference(&row));
-    let opened = Opened { sealed_form: Zeroizing::new(sealed_form.to_vec()), row };
+    let opened = Opened::written(Zeroizing::new(sealed_form.to_vec()), row);
     let status = if opened.row.version.0 == 1 { 201 } else { 200 };
     let mut reply = render::reply(status, &opened).header("location", location);
     if call.header("prefer")?.is_some_and(|p| p.contains("return=minimal")) {

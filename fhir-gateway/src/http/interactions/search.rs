@@ -210,7 +210,7 @@ async fn opened(call: &Call, page: Vec<RecordRow>) -> Result<Vec<Entry>, Fault> 
         .flatten()
         .map(|one| {
             let full_url = format!("{}/{}/{}", gw.fhir_base(), one.row.resource_type, one.row.id);
-            (one.row.id, Entry { full_url, resource: render::bytes(one) })
+            (one.row.id, Entry { full_url, resource: render::bytes(one).to_vec() })
         })
         .collect();
     Ok(order.iter().filter_map(|id| entries.remove(id)).collect())

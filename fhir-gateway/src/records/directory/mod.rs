@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, broadcast, watch};
 use vouchsafe_types::{
     AccountId, Handle, Hash32, RecordId, RequestId, jws,
-    merkle::{MapProof, RecordMap},
+    merkle::{MapLeaf, MapProof, RecordMap},
     state::Head,
 };
 
@@ -270,6 +270,22 @@ impl Directory {
         Ok((entry, proof, head))
     }
 
+    /// What the own chart's map says of a record, when the map is the one that the ledger holds at this moment.
+    ///
+    /// # Errors
+    /// `DirectoryFault`; then the record is not served.
+    pub(super) async fn own_leaf(&self, handle: &Handle, record: &RecordId) -> Result<MapLeaf, DirectoryFault> {
+        let chart = (self.inner.ground.org, *handle);
+        if let Some(told) = self.inner.maps.told(&chart, record) {
+            let head = View(&*self.inner.ground.ledger).head(&chart.0, handle).await?;
+            if head.is_some_and(|head| head.root == told.root) {
+                return told.leaf.ok_or(DirectoryFault::Absent);
+            }
+        }
+        let (map, _) = self.map_at_head(&chart.0, handle).await?;
+        map.get(record).cloned().ok_or(DirectoryFault::Absent)
+    }
+
     /// The chart's map whose root the ledger holds. The head is read before and after the map is looked at, so that a fault
     /// is never an anchor that came between.
     async fn map_at_head(&self, custodian: &AccountId, handle: &Handle) -> Result<(RecordMap, Head), DirectoryFault> {
@@ -303,10 +319,12 @@ impl Directory {
         if let Some(map) = self.inner.maps.get(chart) {
             return Ok(map);
         }
-        let mut committed = RecordMap::new();
+        // By ascending record and version, so of several versions the latest comes last, which is the one that counts.
+        let mut leaves = Vec::new();
         for (_, value) in self.inner.ground.db.scan_prefix(ENTRIES, &chart_key(&chart.0, &chart.1))? {
-            insert(&mut committed, &payload(&text(&value)?)?);
+            leaves.push(payload::<DirectoryEntry>(&text(&value)?)?.leaf());
         }
+        let committed = leaves.into_iter().collect();
         Ok(self.inner.maps.keep(*chart, ChartMap { committed, pending: None }))
     }
 
@@ -346,6 +364,14 @@ impl Directory {
     /// The own chart's map, as committed.
     pub(super) fn own_map(&self, handle: &Handle) -> Result<RecordMap, DirectoryFault> {
         Ok(self.map(&(self.inner.ground.org, *handle))?.committed)
+    }
+
+    /// What an own chart's map says of a record, as committed.
+    pub(super) fn own_says(&self, handle: &Handle, record: &RecordId) -> Result<Option<MapLeaf>, DirectoryFault> {
+        match self.inner.maps.told(&(self.inner.ground.org, *handle), record) {
+            Some(told) => Ok(told.leaf),
+            None => Ok(self.own_map(handle)?.get(record).cloned()),
+        }
     }
 
     /// Says what an own chart's map becomes when the anchor under way is committed; none when it was not.

@@ -1,10 +1,12 @@
 //! What somebody with access to the disk does, with and without the store's key, is detected and never served.
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use vouchsafe_types::jws;
+use vouchsafe_types::{Hash32, Tx, jws, state::HeadMove, tx::Anchor};
 
 use crate::{
     audit::AuditQuery,
+    foundation::ORG_KEY,
+    ledger::View,
     policy::Permit,
     records::{DirectoryEntry, OpenError, RecordRow},
     testing::{Consortium, Site, copy_dir, observation},
@@ -172,4 +174,21 @@ async fn a_record_left_out_of_the_index() {
     }
     let result = site.records.list(&one.chart, None);
     assert!(matches!(result, Err(OpenError::Integrity(_))), "{result:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_opened_lately_is_given_out_under_the_ledgers_head_only() {
+    let consortium = Consortium::new();
+    let (site, one, _) = two_records(&consortium).await;
+    let permit = Permit::for_tests();
+    site.records.open(&permit, &one).await.unwrap();
+    let org = site.ground.org;
+    let head = View(&*site.ground.ledger).head(&org, &one.handle).await.unwrap().unwrap();
+    let moved = HeadMove { handle: one.handle, seq: head.seq.next(), old: Some(head.root), new: Hash32([9; 32]) };
+    let make = |nonce, expires| {
+        Tx::from(Anchor { nonce, expires, leaves: vec![Hash32([8; 32])], heads: vec![moved], session: None })
+    };
+    site.ground.signer().submit(ORG_KEY, make).await.unwrap();
+    // The ledger now holds a root that nothing here has: what was true a moment ago is not served.
+    assert_caught(&site, &one).await;
 }

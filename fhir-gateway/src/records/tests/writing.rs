@@ -21,7 +21,7 @@ async fn what_was_written_is_read_exactly_and_every_version_stays() {
     let row = site.records.create(first.clone()).await.unwrap();
     assert_eq!((row.version.0, row.previous), (1, None));
     let opened = site.records.open(&permit, &row).await.unwrap();
-    assert_eq!(*opened.sealed_form, *first.sealed_form);
+    assert_eq!(*opened.sealed_form(), *first.sealed_form);
 
     let second = observation(chart, "2");
     let newer = site.records.update(row.id, Some(1), second.clone()).await.unwrap();
@@ -32,9 +32,9 @@ async fn what_was_written_is_read_exactly_and_every_version_stays() {
 
     let latest = site.records.row(&row.id, None).unwrap().unwrap();
     assert_eq!(latest, newer);
-    assert_eq!(*site.records.open(&permit, &latest).await.unwrap().sealed_form, *second.sealed_form);
+    assert_eq!(*site.records.open(&permit, &latest).await.unwrap().sealed_form(), *second.sealed_form);
     let old = site.records.row(&row.id, Some(1)).unwrap().unwrap();
-    assert_eq!(*site.records.open(&permit, &old).await.unwrap().sealed_form, *first.sealed_form);
+    assert_eq!(*site.records.open(&permit, &old).await.unwrap().sealed_form(), *first.sealed_form);
     assert_eq!(site.records.versions(&row.id).unwrap().len(), 2);
     assert_eq!(site.records.list(&chart, Some("Observation")).unwrap(), std::slice::from_ref(&latest));
     assert_eq!(site.records.list(&chart, None).unwrap().len(), 2);
@@ -107,7 +107,7 @@ async fn a_restart_keeps_everything() {
     let found = site.records.row(&row.id, None).unwrap().unwrap();
     assert_eq!(found, row);
     let permit = Permit::for_tests();
-    assert_eq!(*site.records.open(&permit, &found).await.unwrap().sealed_form, *observation(chart, "2").sealed_form);
+    assert_eq!(*site.records.open(&permit, &found).await.unwrap().sealed_form(), *observation(chart, "2").sealed_form);
     site.records.update(row.id, Some(2), observation(chart, "3")).await.unwrap();
 }
 
