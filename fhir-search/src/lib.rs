@@ -9,6 +9,8 @@ mod decimal;
 mod facts;
 mod fault;
 mod param;
+mod query;
+mod run;
 mod universe;
 
 pub use date::DateRange;
@@ -16,4 +18,6 @@ pub use decimal::{Decimal, DecimalRange};
 pub use facts::{Fact, Facts, FactsBuilder, FactsRef};
 pub use fault::{Fault, FaultKind};
 pub use param::{Kind, Param};
+pub use query::{Context, Handling, Query, Summary, Total};
+pub use run::{Hit, Hits, Limits, Mode, Place, RunError, includes, run};
 pub use universe::{Need, Seen, Term, Universe};
