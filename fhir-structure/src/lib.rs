@@ -9,6 +9,8 @@ mod walk;
 
 use serde_json::Value;
 
+pub use table::Kind;
+
 /// Where and how a resource departs from R4. It names elements, never values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{expression}: {diagnostics}")]
@@ -51,6 +53,11 @@ pub fn check_value(resource_type: &str, value: &Value) -> Result<(), StructureEr
         return fail(format!("must be {resource_type:?}"));
     }
     walk::check(value)
+}
+
+/// What R4 has at a member of a block: of a resource or data type by its name, or of a block within one, as `Kind` names it.
+pub fn kind_of(block: &str, member: &str) -> Option<Kind> {
+    table::table().block(block)?.iter().find_map(|element| element.kind_of(member))
 }
 
 /// The resource types of R4 (4.0.1), without the abstract Resource and DomainResource, ascending.

@@ -6,7 +6,7 @@ static TEXT: &str = include_str!("../r4/structure.txt");
 
 /// What may stand where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A primitive, by its name.
     Primitive(&'static str),
     /// The elements of a data type, or of a block within one.

@@ -122,3 +122,16 @@ fn an_error_never_quotes_a_value() {
         assert!(!at.contains("SECRET") && !what.contains("SECRET"), "{at}: {what}");
     }
 }
+
+#[test]
+fn what_stands_where_is_told() {
+    assert_eq!(kind_of("Observation", "subject"), Some(Kind::Block("Reference")));
+    assert_eq!(kind_of("Observation", "component"), Some(Kind::Block("Observation.component")));
+    assert_eq!(kind_of("Observation.component", "valueString"), Some(Kind::Primitive("string")));
+    assert_eq!(kind_of("Reference", "reference"), Some(Kind::Primitive("string")));
+    assert_eq!(kind_of("Attachment", "url"), Some(Kind::Primitive("url")));
+    assert_eq!(kind_of("Meta", "profile"), Some(Kind::Primitive("canonical")));
+    assert_eq!(kind_of("Narrative", "div"), Some(Kind::Primitive("xhtml")));
+    assert_eq!(kind_of("Patient", "contained"), Some(Kind::Resource));
+    assert_eq!(kind_of("Patient", "birthdate"), None);
+}

@@ -3,6 +3,7 @@
 //! `parse` refuses what two readers of JSON could understand differently. `sealed_form` takes out what the server
 //! itself says about a resource, `splice` puts it in at reading, and neither touches another byte.
 
+mod links;
 mod scan;
 mod splice;
 
@@ -10,6 +11,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+pub use links::{Found, Link, rewrite_links};
+pub(crate) use splice::{Item, Level, level, string_at};
 pub use splice::{Splice, rewrite_references, sealed_form, splice};
 
 use scan::Scanner;

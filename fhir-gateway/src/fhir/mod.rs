@@ -4,6 +4,7 @@
 //! decided in `policy`; what is stored is decided in `records`.
 
 pub mod audit;
+pub mod bundle;
 pub mod capability;
 pub mod category;
 pub mod compartment;

@@ -245,10 +245,11 @@ pub fn of_structure(error: &StructureError) -> (u16, OperationOutcome) {
 pub fn of_fault(fault: &Fault) -> (u16, OperationOutcome) {
     let kind = match fault.status {
         403 => IssueType::Forbidden,
+        405 | 501 => IssueType::NotSupported,
+        413 => IssueType::TooLong,
         404 => IssueType::NotFound,
         409 => IssueType::Conflict,
         422 => IssueType::BusinessRule,
-        501 => IssueType::NotSupported,
         _ => IssueType::Invalid,
     };
     (fault.status, Issue::error(kind).text(fault.what.as_str()).expression(fault.expression.as_str()).into())

@@ -23,28 +23,29 @@ pub struct Splice<'a> {
 }
 
 /// A member of an object, or an element of an array (with an empty name).
-struct Item {
-    name: String,
+pub(crate) struct Item {
+    pub(crate) name: String,
     /// From the name, or the value where there is none, to the end of the value.
-    whole: Range<usize>,
-    value: Range<usize>,
+    pub(crate) whole: Range<usize>,
+    pub(crate) value: Range<usize>,
 }
 
 /// An object or array: its items and where its brackets are.
-struct Level {
+pub(crate) struct Level {
     open: usize,
     close: usize,
-    items: Vec<Item>,
+    pub(crate) items: Vec<Item>,
 }
 
 impl Level {
-    fn find(&self, name: &str) -> Option<&Item> {
+    /// The member of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Item> {
         self.items.iter().find(|i| i.name == name)
     }
 
     /// The bytes of this level, items mapped: `None` takes one out. `None` altogether when nothing remains.
     /// What stands between two items belongs to the later one, and what stands before the bracket to the bracket.
-    fn map(&self, bytes: &[u8], keep: impl Fn(&Item) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    pub(crate) fn map(&self, bytes: &[u8], keep: impl Fn(&Item) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
         let mut out = vec![bytes[self.open]];
         let mut first = true;
         let mut before = self.open + 1;
@@ -72,7 +73,7 @@ impl Level {
 }
 
 /// The items of the object or array that `bytes[range]` is; `None` when it is neither.
-fn level(bytes: &[u8], range: &Range<usize>) -> Option<Level> {
+pub(crate) fn level(bytes: &[u8], range: &Range<usize>) -> Option<Level> {
     let mut scanner = Scanner::new(&bytes[range.clone()]).ok()?;
     let base = range.start;
     let (open, keyed) = match scanner.next().ok()?? {
@@ -161,9 +162,18 @@ fn strip_array(bytes: &[u8], range: &Range<usize>, name: &str, text: &str) -> Op
     })
 }
 
-fn string_at(bytes: &[u8], range: &Range<usize>) -> Option<String> {
+/// The text of the string that `bytes[range]` is.
+pub(crate) fn string_at(bytes: &[u8], range: &Range<usize>) -> Option<String> {
     let text = std::str::from_utf8(&bytes[range.clone()]).ok()?;
     text.starts_with('"').then(|| decode(text).into_owned())
+}
+
+/// The type of the resource whose object begins at an offset, as R4 names it.
+pub(super) fn resource_type_at(bytes: &[u8], at: usize) -> Option<&'static str> {
+    let object = level(bytes, &(at..bytes.len()))?;
+    let name = string_at(bytes, &object.find("resourceType")?.value)?;
+    let types = vouchsafe_fhir_structure::RESOURCE_TYPES;
+    types.binary_search(&name.as_str()).ok().map(|n| types[n])
 }
 
 /// The sealed bytes with what the server says put in: `id` after `resourceType`, the rest at the end of `meta`. Every
