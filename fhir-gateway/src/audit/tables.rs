@@ -10,9 +10,9 @@ use crate::store::{Db, Table, WriteBatch, from_json};
 
 /// index → the entry's bytes.
 const ENTRIES: Table = "audit";
-/// index → the entry's leaf hash.
+/// index → the leaf hashes of this entry and of those after it that were written with it.
 const LEAVES: Table = "audit-leaf";
-/// id → index.
+/// id ‖ index → nothing.
 const IDS: Table = "audit-id";
 /// blinded (kind, value) ‖ index → nothing.
 const BY: Table = "audit-by";
@@ -73,27 +73,33 @@ fn names(db: &Db, about: &About) -> Vec<[u8; 16]> {
 pub(super) fn load(db: &Db) -> Result<(Vec<Hash32>, Slots), AuditError> {
     let mut leaves = Vec::new();
     for (key, value) in db.scan_prefix(LEAVES, &[])? {
-        let leaf = value.as_slice().try_into().map(Hash32);
-        let leaf = leaf.map_err(|_| AuditError::Altered("a leaf is not a hash".into()))?;
         if key != index_key(leaves.len() as u64) {
             return Err(AuditError::Altered(format!("entry {} is missing", leaves.len())));
         }
-        leaves.push(leaf);
+        let (hashes, rest) = value.as_chunks::<32>();
+        if !rest.is_empty() {
+            return Err(AuditError::Altered("a leaf is not a hash".into()));
+        }
+        leaves.extend(hashes.iter().copied().map(Hash32));
     }
     Ok((leaves, db.get_json(SLOTS, &[])?.unwrap_or_default()))
 }
 
 pub(super) fn batch(db: &Db, entries: &[Arc<Waiting>], slots: &Slots) -> WriteBatch {
     let mut batch = WriteBatch::new();
+    let mut leaves = Vec::with_capacity(32 * entries.len());
     for waiting in entries {
         let Waiting { entry, bytes, leaf } = &**waiting;
         let index = index_key(entry.index.0);
         batch.put(ENTRIES, index, bytes.clone());
-        batch.put(LEAVES, index, leaf.0);
-        batch.put(IDS, entry.id.0, index);
+        batch.put(IDS, [entry.id.0.as_slice(), &index].concat(), []);
+        leaves.extend(leaf.0);
         for name in names(db, &entry.about()) {
             batch.put(BY, [name.as_slice(), &index].concat(), []);
         }
+    }
+    if let Some(first) = entries.first() {
+        batch.put(LEAVES, index_key(first.entry.index.0), leaves);
     }
     batch.put_json(SLOTS, [], slots);
     batch
@@ -121,8 +127,8 @@ pub(super) fn by_id(
     leaves: impl FnOnce() -> Arc<Vec<Hash32>>,
     id: &RecordId,
 ) -> Result<Option<(AuditEntry, Vec<u8>)>, AuditError> {
-    let Some(index) = db.get(IDS, &id.0)? else { return Ok(None) };
-    read(db, &leaves(), index_of(&index)?).map(Some)
+    let Some(key) = db.keys(IDS, &id.0)?.into_iter().next() else { return Ok(None) };
+    read(db, &leaves(), index_of(&key[id.0.len()..])?).map(Some)
 }
 
 pub(super) fn search(db: &Db, leaves: &[Hash32], query: &AuditQuery) -> Result<Vec<AuditEntry>, AuditError> {
