@@ -99,6 +99,15 @@ pub(crate) async fn patient_account(gw: &Gateway, reference: &Reference) -> Resu
     View(&*gw.ledger).account(&account).await.map_err(ledger_fault)?.map(|_| account).ok_or_else(unknown)
 }
 
+/// The patient who was asked.
+///
+/// # Errors
+/// 404 when the ledger has no such request.
+pub(crate) async fn patient_of(gw: &Gateway, id: RequestId) -> Result<AccountId, Fault> {
+    let request = View(&*gw.ledger).request(&id).await.map_err(ledger_fault)?;
+    request.map(|r| r.patient).ok_or_else(Fault::not_found)
+}
+
 /// The consent as FHIR, from the ledger's state and the detail.
 pub(super) fn render(gw: &Gateway, found: &Found, detail: Option<&SealedDetail>) -> Value {
     let request = &found.request;

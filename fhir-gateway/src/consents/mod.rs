@@ -24,7 +24,7 @@ use vouchsafe_types::{
 
 use crate::{gateway::Gateway, http::Fault, ledger::View, seal::device::RsaKey};
 
-pub(crate) use access::patient_account;
+pub(crate) use access::{patient_account, patient_of};
 pub use ask::create;
 pub use decide::{approve, deny};
 pub use open::{end_session, open_session, revoke};

@@ -6,6 +6,7 @@
 mod links;
 mod scan;
 mod splice;
+mod subset;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 pub use links::{Found, Link, rewrite_links};
 pub(crate) use splice::{Item, Level, level, string_at};
 pub use splice::{Splice, rewrite_references, sealed_form, splice};
+pub use subset::subset;
 
 use scan::Scanner;
 

@@ -32,8 +32,8 @@ pub(crate) struct Item {
 
 /// An object or array: its items and where its brackets are.
 pub(crate) struct Level {
-    open: usize,
-    close: usize,
+    pub(super) open: usize,
+    pub(super) close: usize,
     pub(crate) items: Vec<Item>,
 }
 
@@ -67,7 +67,7 @@ impl Level {
     }
 
     /// The offset after the last item, where a further one may be written, and whether it needs a comma.
-    fn end(&self) -> (usize, bool) {
+    pub(super) fn end(&self) -> (usize, bool) {
         self.items.last().map_or((self.open + 1, false), |i| (i.whole.end, true))
     }
 }

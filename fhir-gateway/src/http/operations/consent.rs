@@ -8,8 +8,9 @@ use vouchsafe_types::RequestId;
 use crate::{
     auth::Caller,
     consents,
+    fhir::audit::AuditKind,
     gateway::Gateway,
-    http::{Fault, Reply, call::Call},
+    http::{Fault, Reply, call::Call, interactions::consent::audited},
 };
 
 type Answer<'a> = BoxFuture<'a, Result<Reply, Fault>>;
@@ -49,5 +50,10 @@ async fn pass(call: &Call, operation: Operation, prepare: bool) -> Result<Reply,
         return Err(Fault::malformed("an operation takes a Parameters resource").at("resourceType"));
     }
     vouchsafe_fhir_structure::check("Parameters", document.bytes()).map_err(|e| Fault::from(&e))?;
-    operation(&call.gw, call.caller()?, id, document.value(), call.tx()?, prepare).await
+    let (caller, tx) = (call.caller()?, call.tx()?);
+    let act = operation(&call.gw, caller, id, document.value(), tx, prepare);
+    if prepare {
+        return act.await;
+    }
+    audited(call, AuditKind::Operation, Some(id), act).await
 }
