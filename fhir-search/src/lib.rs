@@ -16,7 +16,7 @@ mod universe;
 
 pub use date::DateRange;
 pub use decimal::{Decimal, DecimalRange};
-pub use facts::{Fact, Facts, FactsBuilder, FactsRef};
+pub use facts::{Fact, Facts, FactsBuilder, FactsOf, FactsRef, Numbered};
 pub use fault::{Fault, FaultKind};
 pub use fold::fold;
 pub use param::{Kind, Param};

@@ -1,8 +1,26 @@
 //! What one resource can be found by, in a compact form that is matched without being unpacked.
+//!
+//! ```text
+//! facts     = length(directory) directory body
+//! directory = (number-difference length)…      one entry per parameter, ascending
+//! body      = facts of the first parameter, facts of the second, …
+//! ```
+//!
+//! A search looks at few parameters of many documents, so the directory comes first and is short. A text that came before
+//! in the same body is a reference back to it: the code of an Observation is in four parameters and is written once.
+//! Lengths and numbers are of variable length (LEB128).
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
 
 use zeroize::Zeroizing;
 
 use crate::{DateRange, DecimalRange};
+
+pub use decode::{FactsOf, Numbered};
+pub use encode::FactsBuilder;
 
 /// One value that a resource can be found by.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,10 +89,45 @@ pub enum Fact<'a> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Facts(Zeroizing<Vec<u8>>);
 
+impl Facts {
+    /// Takes the bytes that [`Facts::bytes`] gave; whether they are whole shows when they are read.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The same, borrowed.
+    pub fn as_ref(&self) -> FactsRef<'_> {
+        FactsRef(&self.0)
+    }
+
+    /// The compact form.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// The same, borrowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FactsRef<'a>(&'a [u8]);
 
-/// Gathers facts, by ascending parameter number.
-#[derive(Default)]
-pub struct FactsBuilder(Vec<u8>);
+impl<'a> FactsRef<'a> {
+    /// Takes the bytes that [`Facts::bytes`] gave. Bytes that are cut off or are none of ours end early and never panic.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The compact form.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The facts of one parameter, in the order of the resource; nothing is allocated.
+    pub fn of(&self, number: u16) -> FactsOf<'a> {
+        decode::of(self.0, number)
+    }
+
+    /// All facts with their parameters' numbers, ascending.
+    pub fn all(&self) -> Numbered<'a> {
+        decode::all(self.0)
+    }
+}
