@@ -1,9 +1,30 @@
 //! An entry of the audit log.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use vouchsafe_types::{AccountId, Count, Hash32, RecordId, SessionId, TimeMs, merkle::log, state::AuditHead};
 
 use crate::ledger::LedgerProof;
+
+/// An AuditEvent as text: written once, hashed and stored as it is, and parsed only by who looks into it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventText(Box<RawValue>);
+
+impl EventText {
+    /// Takes the text of an AuditEvent.
+    ///
+    /// # Panics
+    /// When the text is no JSON, which what a serializer wrote never is.
+    pub fn new(text: String) -> Self {
+        Self(RawValue::from_string(text).expect("a serializer wrote it"))
+    }
+
+    /// The AuditEvent.
+    pub fn value(&self) -> serde_json::Value {
+        serde_json::from_str(self.0.get()).unwrap_or_default()
+    }
+}
 
 /// An entry to be recorded.
 #[derive(Clone)]
@@ -11,7 +32,7 @@ pub struct NewEntry {
     /// The AuditEvent's FHIR id, made with `Records::new_id`; random, so that the leaf's hash tells nothing.
     pub id: RecordId,
     /// The AuditEvent, whole, with that id.
-    pub event: serde_json::Value,
+    pub event: EventText,
     /// The chart that it is about.
     pub chart: Option<RecordId>,
     /// The patient's account that it is about.
@@ -53,7 +74,7 @@ pub struct Recorded {
 }
 
 /// An entry as it lies in the log; its JSON is what the leaf hashes.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditEntry {
     /// Its place in the log.
@@ -75,7 +96,7 @@ pub struct AuditEntry {
     /// Who did it: the OAuth client, for a person the account's id.
     pub caller: Option<String>,
     /// The AuditEvent.
-    pub event: serde_json::Value,
+    pub event: EventText,
 }
 
 impl AuditEntry {
@@ -133,21 +154,4 @@ pub struct AuditProof {
     pub path: Vec<Hash32>,
     /// The ledger's proof of the head.
     pub ledger: LedgerProof,
-}
-
-impl NewEntry {
-    /// An entry about someone.
-    pub(super) fn new(id: RecordId, event: serde_json::Value, about: About) -> Self {
-        let About { chart, account, session, caller } = about;
-        Self { id, event, chart, account, session, caller }.with_id()
-    }
-
-    /// The same, its AuditEvent named by its id.
-    #[must_use]
-    pub fn with_id(mut self) -> Self {
-        if let Some(event) = self.event.as_object_mut() {
-            event.shift_insert(1, "id".to_owned(), self.id.to_string().into());
-        }
-        self
-    }
 }

@@ -21,11 +21,11 @@ use std::{
 use tokio::sync::{Notify, watch};
 use vouchsafe_types::{AccountId, RecordId};
 
-pub use entry::{About, AuditEntry, AuditProof, AuditQuery, NewEntry, Recorded};
+pub use entry::{About, AuditEntry, AuditProof, AuditQuery, EventText, NewEntry, Recorded};
 pub use slot::Slot;
 
 use crate::{
-    fhir::audit::{Audit as Event, AuditKind, render},
+    fhir::audit::{Audit as Event, AuditKind, render_text},
     foundation::Foundation,
     store::StoreError,
 };
@@ -236,8 +236,7 @@ impl Audit {
     pub(crate) async fn integrity_fault(&self, about: About, what: String) -> Result<(), AuditError> {
         let ground = &self.inner.ground;
         let slot = self.reserve().await?;
-        let event = event(ground, AuditKind::Denial, "integrity", &[what]);
-        let recorded = self.record(slot, NewEntry::new(Foundation::new_id(), event, about));
+        let recorded = self.record(slot, entry(ground, about, AuditKind::Denial, "integrity", &[what]));
         self.durable(recorded.index).await
     }
 }
@@ -246,14 +245,14 @@ impl Audit {
 fn possibly_disclosed(ground: &Foundation, about: About, slots: u64) -> NewEntry {
     let said =
         if slots == 1 { "possibly disclosed".into() } else { format!("possibly disclosed: at most {slots} times") };
-    let event = event(ground, AuditKind::Disclosure, &said, &[]);
-    NewEntry::new(Foundation::new_id(), event, about)
+    entry(ground, about, AuditKind::Disclosure, &said, &[])
 }
 
-/// An AuditEvent that the log itself makes.
-fn event(ground: &Foundation, kind: AuditKind, outcome: &str, what: &[String]) -> serde_json::Value {
+/// An entry that the log itself makes.
+fn entry(ground: &Foundation, about: About, kind: AuditKind, outcome: &str, what: &[String]) -> NewEntry {
     let source = organization(&ground.org);
-    render(&Event {
+    let id = Foundation::new_id();
+    let event = Event {
         kind,
         at: ground.now(),
         success: false,
@@ -271,7 +270,10 @@ fn event(ground: &Foundation, kind: AuditKind, outcome: &str, what: &[String]) -
         grant: None,
         session: None,
         height: Some(ground.ledger.head().height),
-    })
+    };
+    let event = EventText::new(render_text(&id.to_string(), &event));
+    let About { chart, account, session, caller } = about;
+    NewEntry { id, event, chart, account, session, caller }
 }
 
 fn organization(org: &AccountId) -> String {

@@ -9,7 +9,7 @@ use vouchsafe_types::{
     state::AuditHead,
 };
 
-use super::{About, AuditQuery, NewEntry};
+use super::{About, AuditQuery, EventText, NewEntry};
 use crate::{
     records::Records,
     testing::{Consortium, Site, copy_dir},
@@ -17,7 +17,9 @@ use crate::{
 
 fn entry(chart: RecordId, caller: &str) -> NewEntry {
     let about = About { chart: Some(chart), caller: Some(caller.into()), ..About::default() };
-    NewEntry::new(Records::new_id(), json!({ "resourceType": "AuditEvent", "action": "R" }), about)
+    let About { chart, account, session, caller } = about;
+    let event = EventText::new(json!({ "resourceType": "AuditEvent", "action": "R" }).to_string());
+    NewEntry { id: Records::new_id(), event, chart, account, session, caller }
 }
 
 async fn recorded(site: &Site, chart: RecordId, caller: &str) -> super::Recorded {
@@ -29,7 +31,8 @@ async fn recorded(site: &Site, chart: RecordId, caller: &str) -> super::Recorded
 
 fn doubts(site: &Site) -> Vec<super::AuditEntry> {
     let all = site.audit.search(&AuditQuery::default()).unwrap();
-    let doubtful = |e: &super::AuditEntry| e.event["outcomeDesc"].as_str().is_some_and(|t| t.starts_with("possibly"));
+    let doubtful =
+        |e: &super::AuditEntry| e.event.value()["outcomeDesc"].as_str().is_some_and(|t| t.starts_with("possibly"));
     all.into_iter().filter(doubtful).collect()
 }
 

@@ -1,10 +1,16 @@
 //! AuditEvent (<https://hl7.org/fhir/R4/auditevent.html>) by IHE's Basic Audit Log Patterns
 //! (<https://profiles.ihe.net/ITI/BALP/>): one per interaction and patient, one per import batch.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::Value;
 use vouchsafe_types::{RequestId, SessionId, TimeMs};
 
 use super::{Coding, date, systems};
+
+const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,15 +69,11 @@ impl AuditKind {
         matches!(self, Self::Read | Self::Vread | Self::Query | Self::Disclosure)
     }
 
-    fn kind(self) -> Value {
-        const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+    const fn kind(self) -> Code<'static> {
         match self {
-            Self::Disclosure => json!({ "system": DICOM, "code": "110106", "display": "Export" }),
-            Self::Denial => json!({ "system": DICOM, "code": "110113", "display": "Security Alert" }),
-            _ => json!({
-                "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
-                "code": "rest", "display": "RESTful Operation"
-            }),
+            Self::Disclosure => Code::new(DICOM, "110106", "Export"),
+            Self::Denial => Code::new(DICOM, "110113", "Security Alert"),
+            _ => Code::new("http://terminology.hl7.org/CodeSystem/audit-event-type", "rest", "RESTful Operation"),
         }
     }
 
@@ -161,134 +163,268 @@ pub struct Audit<'a> {
 }
 
 /// The AuditEvent, valid R4, without an id.
+///
+/// # Panics
+/// Never: an AuditEvent is plain data.
 pub fn render(audit: &Audit<'_>) -> Value {
-    let mut out = json!({ "resourceType": "AuditEvent" });
-    if let Some(profile) = audit.kind.profile(audit.patient.is_some()) {
-        out["meta"] = json!({ "profile": [profile] });
-    }
-    out["type"] = audit.kind.kind();
-    if let Some(code) = audit.kind.subtype() {
-        out["subtype"] = json!([{ "system": "http://hl7.org/fhir/restful-interaction", "code": code }]);
-    }
-    out["action"] = audit.kind.action().into();
-    out["recorded"] = date::instant(audit.at).into();
-    out["outcome"] = if audit.success { "0" } else { "4" }.into();
-    if let Some(text) = audit.outcome {
-        out["outcomeDesc"] = text.into();
-    }
-    if !audit.purpose.is_empty() {
-        out["purposeOfEvent"] = audit.purpose.iter().map(|p| json!({ "coding": [p.to_json()] })).collect();
-    }
-    out["agent"] = agents(audit).into();
-    out["source"] = json!({
-        "site": audit.base,
-        "observer": { "reference": audit.source },
-        "type": [{ "system": "http://terminology.hl7.org/CodeSystem/security-source-type", "code": "4",
-            "display": "Application Server" }],
-    });
-    out["entity"] = entities(audit).into();
-    out
+    serde_json::to_value(event(None, audit)).expect("an AuditEvent is plain data")
 }
 
-fn agents(audit: &Audit<'_>) -> Vec<Value> {
-    const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
-    let side = |code: &str, display: &str| json!({ "coding": [{ "system": DICOM, "code": code, "display": display }] });
-    let (client, server) = if audit.kind.exports() {
-        (side("110152", "Destination Role ID"), side("110153", "Source Role ID"))
-    } else {
-        (side("110153", "Source Role ID"), side("110152", "Destination Role ID"))
-    };
-    let mut device = json!({
-        "type": client,
-        "who": { "identifier": { "value": audit.client } },
-        "requestor": audit.user.is_none(),
-    });
-    if let Some(address) = audit.address {
-        device["network"] = json!({ "address": address, "type": "2" });
+/// The same with an id, as text: one is written for every interaction, and a tree would cost more than all the rest.
+///
+/// # Panics
+/// Never: an AuditEvent is plain data.
+pub fn render_text(id: &str, audit: &Audit<'_>) -> String {
+    serde_json::to_string(&event(Some(id), audit)).expect("an AuditEvent is plain data")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    resource_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
+    r#type: Code<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subtype: Option<[Code<'a>; 1]>,
+    action: &'static str,
+    recorded: String,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome_desc: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    purpose_of_event: Vec<Concept<'a>>,
+    agent: Vec<Agent<'a>>,
+    source: Source<'a>,
+    entity: Vec<Entity<'a>>,
+}
+
+#[derive(Serialize)]
+struct Meta {
+    profile: [&'static str; 1],
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Code<'a> {
+    system: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display: Option<&'a str>,
+}
+
+impl<'a> Code<'a> {
+    const fn new(system: &'a str, code: &'a str, display: &'a str) -> Self {
+        Self { system, code, display: Some(display) }
     }
-    let mut out = vec![device, json!({ "type": server, "who": { "reference": audit.source }, "requestor": false })];
+
+    const fn bare(system: &'a str, code: &'a str) -> Self {
+        Self { system, code, display: None }
+    }
+}
+
+#[derive(Serialize)]
+struct Concept<'a> {
+    coding: [Code<'a>; 1],
+}
+
+/// What is named by a reference, by an identifier, or by both.
+#[derive(Default, Serialize)]
+struct Named<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identifier: Option<Identifier<'a>>,
+}
+
+impl<'a> Named<'a> {
+    fn reference(reference: &'a str) -> Self {
+        Self { reference: Some(reference), identifier: None }
+    }
+
+    fn identifier(system: Option<&'a str>, value: impl Into<Cow<'a, str>>) -> Self {
+        Self { reference: None, identifier: Some(Identifier { system, value: value.into() }) }
+    }
+}
+
+#[derive(Serialize)]
+struct Identifier<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<&'a str>,
+    value: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Agent<'a> {
+    r#type: Concept<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<[Text; 1]>,
+    who: Named<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    requestor: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<[String; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<Network<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    purpose_of_use: Vec<Concept<'a>>,
+}
+
+impl<'a> Agent<'a> {
+    const fn new(kind: Code<'a>, who: Named<'a>, requestor: bool) -> Self {
+        Self {
+            r#type: Concept { coding: [kind] },
+            role: None,
+            who,
+            name: None,
+            requestor,
+            policy: None,
+            network: None,
+            purpose_of_use: Vec::new(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Text {
+    text: &'static str,
+}
+
+#[derive(Serialize)]
+struct Network<'a> {
+    address: &'a str,
+    r#type: &'static str,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    site: &'a str,
+    observer: Named<'a>,
+    r#type: [Code<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Entity<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<Named<'a>>,
+    r#type: Code<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<Code<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<[Detail; 1]>,
+}
+
+impl<'a> Entity<'a> {
+    const fn new(what: Option<Named<'a>>, kind: Code<'a>, role: Option<Code<'a>>) -> Self {
+        Self { what, r#type: kind, role, name: None, query: None, detail: None }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail {
+    r#type: &'static str,
+    value_string: String,
+}
+
+fn event<'a>(id: Option<&'a str>, audit: &'a Audit<'a>) -> Event<'a> {
+    let kind = audit.kind;
+    Event {
+        resource_type: "AuditEvent",
+        id,
+        meta: kind.profile(audit.patient.is_some()).map(|profile| Meta { profile: [profile] }),
+        r#type: kind.kind(),
+        subtype: kind.subtype().map(|code| [Code::bare("http://hl7.org/fhir/restful-interaction", code)]),
+        action: kind.action(),
+        recorded: date::instant(audit.at),
+        outcome: if audit.success { "0" } else { "4" },
+        outcome_desc: audit.outcome,
+        purpose_of_event: purposes(audit),
+        agent: agents(audit),
+        source: Source {
+            site: audit.base,
+            observer: Named::reference(audit.source),
+            r#type: [Code::new(
+                "http://terminology.hl7.org/CodeSystem/security-source-type",
+                "4",
+                "Application Server",
+            )],
+        },
+        entity: entities(audit),
+    }
+}
+
+fn purposes<'a>(audit: &'a Audit<'a>) -> Vec<Concept<'a>> {
+    let code = |p: &'a Coding| Code { system: &p.system, code: &p.code, display: p.display.as_deref() };
+    audit.purpose.iter().map(|p| Concept { coding: [code(p)] }).collect()
+}
+
+fn agents<'a>(audit: &'a Audit<'a>) -> Vec<Agent<'a>> {
+    const DESTINATION: Code<'_> = Code::new(DICOM, "110152", "Destination Role ID");
+    const SOURCE: Code<'_> = Code::new(DICOM, "110153", "Source Role ID");
+    let (client, server) = if audit.kind.exports() { (DESTINATION, SOURCE) } else { (SOURCE, DESTINATION) };
+    let mut device = Agent::new(client, Named::identifier(None, audit.client), audit.user.is_none());
+    device.network = audit.address.map(|address| Network { address, r#type: "2" });
+    let mut out = vec![device, Agent::new(server, Named::reference(audit.source), false)];
     if let Some(user) = &audit.user {
         out.push(person(audit, user));
         if let Some(organization) = user.organization {
-            out.push(json!({
-                "type": participation("PROV", "healthcare provider"),
-                "who": { "reference": organization }, "requestor": false,
-            }));
+            let provider = Code::new(PARTICIPATION, "PROV", "healthcare provider");
+            out.push(Agent::new(provider, Named::reference(organization), false));
         }
     }
     out
 }
 
-fn person(audit: &Audit<'_>, user: &User<'_>) -> Value {
-    let mut who = json!({});
-    if let Some(reference) = user.reference {
-        who["reference"] = reference.into();
-    }
-    if let Some(account) = user.account {
-        who["identifier"] = json!({ "system": systems::ACCOUNT, "value": account });
-    }
-    let mut out = json!({ "type": participation("IRCP", "information recipient"), "who": who, "requestor": true });
-    if user.by_agent {
+fn person<'a>(audit: &'a Audit<'a>, user: &'a User<'a>) -> Agent<'a> {
+    let identifier = user.account.map(|value| Identifier { system: Some(systems::ACCOUNT), value: value.into() });
+    let who = Named { reference: user.reference, identifier };
+    Agent {
         // The person did not press the key: a hospital's keystore did, under the person's mandate.
-        out["role"] = json!([{ "text": "by an agent key under the person's mandate" }]);
+        role: user.by_agent.then_some([Text { text: "by an agent key under the person's mandate" }]),
+        name: user.name,
+        policy: audit.grant.map(|grant| [format!("{}|{grant}", systems::REQUEST)]),
+        purpose_of_use: purposes(audit),
+        ..Agent::new(Code::new(PARTICIPATION, "IRCP", "information recipient"), who, true)
     }
-    if let Some(name) = user.name {
-        out["name"] = name.into();
-    }
-    if let Some(grant) = audit.grant {
-        out["policy"] = json!([format!("{}|{grant}", systems::REQUEST)]);
-    }
-    if !audit.purpose.is_empty() {
-        out["purposeOfUse"] = audit.purpose.iter().map(|p| json!({ "coding": [p.to_json()] })).collect();
-    }
-    out
 }
 
-fn participation(code: &str, display: &str) -> Value {
-    json!({ "coding": [{
-        "system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": code, "display": display
-    }] })
-}
-
-fn entities(audit: &Audit<'_>) -> Vec<Value> {
+fn entities<'a>(audit: &'a Audit<'a>) -> Vec<Entity<'a>> {
     const TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
     const ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
-    let role = |code: &str, display: &str| json!({ "system": ROLE, "code": code, "display": display });
-    let object = || json!({ "system": TYPE, "code": "2", "display": "System Object" });
-    let mut out = Vec::new();
+    const OBJECT: Code<'_> = Code::new(TYPE, "2", "System Object");
+    const SECURITY: Code<'_> = Code::new(ROLE, "13", "Security Resource");
+    let mut out = Vec::with_capacity(audit.what.len() + 6);
     if let Some(patient) = audit.patient {
-        out.push(json!({
-            "what": { "reference": patient },
-            "type": { "system": TYPE, "code": "1", "display": "Person" },
-            "role": role("1", "Patient"),
-        }));
+        let (person, role) = (Code::new(TYPE, "1", "Person"), Code::new(ROLE, "1", "Patient"));
+        out.push(Entity::new(Some(Named::reference(patient)), person, Some(role)));
     }
-    for what in audit.what {
-        out.push(json!({ "what": { "reference": what }, "type": object(), "role": role("4", "Domain Resource") }));
-    }
+    let domain = Code::new(ROLE, "4", "Domain Resource");
+    out.extend(audit.what.iter().map(|what| Entity::new(Some(Named::reference(what)), OBJECT, Some(domain))));
     if let Some(query) = audit.query {
         let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, query);
-        out.push(json!({ "type": object(), "role": role("24", "Query"), "query": encoded }));
+        out.push(Entity { query: Some(encoded), ..Entity::new(None, OBJECT, Some(Code::new(ROLE, "24", "Query"))) });
     }
-    let request = json!({
-        "system": "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType", "code": "XrequestId"
-    });
-    out.push(json!({ "what": { "identifier": { "value": audit.request_id } }, "type": request }));
+    let request = Code::bare("https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType", "XrequestId");
+    out.push(Entity::new(Some(Named::identifier(None, audit.request_id)), request, None));
     let ids = [
         audit.grant.map(|g| (systems::REQUEST, g.to_string(), "grant")),
         audit.session.map(|s| (systems::SESSION, s.to_string(), "session")),
     ];
     for (system, value, name) in ids.into_iter().flatten() {
-        out.push(json!({
-            "what": { "identifier": { "system": system, "value": value } },
-            "type": object(), "role": role("13", "Security Resource"), "name": name,
-        }));
+        let what = Named::identifier(Some(system), value);
+        out.push(Entity { name: Some(name), ..Entity::new(Some(what), OBJECT, Some(SECURITY)) });
     }
     if let Some(height) = audit.height {
-        out.push(json!({
-            "type": object(), "role": role("13", "Security Resource"), "name": "ledger",
-            "detail": [{ "type": "height", "valueString": height.to_string() }],
-        }));
+        let detail = Some([Detail { r#type: "height", value_string: height.to_string() }]);
+        out.push(Entity { name: Some("ledger"), detail, ..Entity::new(None, OBJECT, Some(SECURITY)) });
     }
     out
 }

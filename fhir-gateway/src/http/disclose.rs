@@ -1,11 +1,10 @@
 //! Audit first: a slot of the audit log is durable before anything is opened, and filled with what was shown to whom.
 
-use serde_json::Value;
 use vouchsafe_types::{AccountId, RecordId, RequestId, SessionId};
 
 use super::{Fault, call::Call};
 use crate::{
-    audit::{About, NewEntry, Recorded, Slot},
+    audit::{About, EventText, NewEntry, Recorded, Slot},
     auth::{Caller, Who},
     fhir::{
         Coding,
@@ -61,15 +60,13 @@ pub(crate) async fn open(
     Ok(opened)
 }
 
-/// Records an interaction that opened nothing; also gives the AuditEvent.
+/// Records an interaction that opened nothing.
 ///
 /// # Errors
 /// 503 when the audit log cannot be written.
-pub(crate) async fn note(gw: &Gateway, caller: &Caller, deed: &Deed) -> Result<(Recorded, Value), Fault> {
+pub(crate) async fn note(gw: &Gateway, caller: &Caller, deed: &Deed) -> Result<Recorded, Fault> {
     let slot = reserve(gw).await?;
-    let entry = entry(gw, caller, deed);
-    let event = entry.event.clone();
-    Ok((gw.audit.record(slot, entry), event))
+    Ok(gw.audit.record(slot, entry(gw, caller, deed)))
 }
 
 /// A slot for what is about to happen: when the log cannot be written, it does not happen.
@@ -134,7 +131,8 @@ pub(crate) fn entry(gw: &Gateway, caller: &Caller, deed: &Deed) -> NewEntry {
         .collect();
     let patient = deed.chart.filter(|c| *c != gw.charts.organization_chart().id).map(|c| format!("Patient/{c}"));
     let head = gw.ledger.head();
-    let mut event = audit::render(&audit::Audit {
+    let text = id.to_string();
+    let event = audit::Audit {
         kind: deed.kind.unwrap_or(AuditKind::Operation),
         at: ledger::now(&*gw.ledger, &gw.clock),
         success: deed.failed.is_none(),
@@ -148,12 +146,12 @@ pub(crate) fn entry(gw: &Gateway, caller: &Caller, deed: &Deed) -> NewEntry {
         what: &deed.what,
         query: deed.query.as_deref(),
         purpose: &purpose,
-        request_id: &id.to_string(),
+        request_id: &text,
         grant: deed.grant,
         session: deed.session,
         height: Some(head.height),
-    });
-    event["id"] = Value::String(id.to_string());
+    };
+    let event = EventText::new(audit::render_text(&text, &event));
     NewEntry {
         id,
         event,

@@ -11,7 +11,7 @@ use vouchsafe_types::{
 
 use super::grantee::Live;
 use crate::{
-    audit::{AuditEntry, NewEntry, Recorded, Slot},
+    audit::{AuditEntry, EventText, NewEntry, Recorded, Slot},
     auth::{Caller, Who},
     consents::ledger_fault,
     fhir::{
@@ -60,11 +60,12 @@ impl Receipt {
         }
         let entry: AuditEntry = serde_json::from_slice(&bytes).ok()?;
         let source = format!("Organization/{}", self.organization);
+        let event = entry.event.value();
         let own = entry.index == self.index
             && entry.account == Some(self.patient)
-            && entry.event["resourceType"] == "AuditEvent"
-            && entry.event["source"]["observer"]["reference"] == source.as_str();
-        own.then_some(entry.event)
+            && event["resourceType"] == "AuditEvent"
+            && event["source"]["observer"]["reference"] == source.as_str();
+        own.then_some(event)
     }
 }
 
@@ -91,7 +92,7 @@ pub(super) fn access(gw: &Arc<Gateway>, caller: &Caller, live: &Live, slot: Slot
     let event = event(gw, caller, id, &patient, Some((live.id, live.grant)), deed);
     let entry = NewEntry {
         id,
-        event,
+        event: EventText::new(event.to_string()),
         chart,
         account: Some(live.patient),
         session: Some(live.id),
@@ -139,7 +140,7 @@ pub(super) async fn released(
         slot,
         NewEntry {
             id: entry_id,
-            event,
+            event: EventText::new(event.to_string()),
             chart: Some(chart.id),
             account: Some(session.patient),
             session: Some(id),

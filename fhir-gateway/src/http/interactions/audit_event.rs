@@ -55,7 +55,7 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
     let mut events = Vec::new();
     for query in &queries {
         events.extend(
-            gw.audit.search(query).map_err(|e| Fault::unavailable(e.to_string()))?.into_iter().map(|e| e.event),
+            gw.audit.search(query).map_err(|e| Fault::unavailable(e.to_string()))?.into_iter().map(|e| e.event.value()),
         );
     }
     // A practitioner's acts on foreign records are in the log by the patient's account, not by a chart.
@@ -68,7 +68,7 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
                 ..AuditQuery::default()
             };
             let more = gw.audit.search(&query).map_err(|e| Fault::unavailable(e.to_string()))?;
-            events.extend(more.into_iter().map(|e| e.event));
+            events.extend(more.into_iter().map(|e| e.event.value()));
         }
     }
     events.extend(receipts);
@@ -127,7 +127,7 @@ async fn find(call: &Call) -> Result<Value, Fault> {
     let id: RecordId = call.id()?.parse().map_err(|_| Fault::not_found())?;
     let entry = gw.audit.by_id(&id).map_err(|e| Fault::unavailable(e.to_string()))?;
     if let Some(entry) = entry {
-        return if may_see(gw, caller, &entry) { Ok(entry.event) } else { Err(Fault::not_found()) };
+        return if may_see(gw, caller, &entry) { Ok(entry.event.value()) } else { Err(Fault::not_found()) };
     }
     if let Who::Patient { account } = &caller.who {
         let receipts = sessions::receipts(gw, *account)?;
@@ -164,5 +164,5 @@ async fn read_of_log(call: &Call, chart: Option<&Chart>) -> Result<Recorded, Fau
         query: search.then(|| disclose::query_text(call)),
         ..Deed::default()
     };
-    disclose::note(&call.gw, caller, &deed).await.map(|(recorded, _)| recorded)
+    disclose::note(&call.gw, caller, &deed).await
 }

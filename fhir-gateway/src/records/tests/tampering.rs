@@ -40,7 +40,7 @@ async fn assert_caught(site: &Site, row: &RecordRow) {
     let result = site.records.open(&Permit::for_tests(), row).await;
     assert!(matches!(result, Err(OpenError::Integrity(_))), "{result:?}");
     let entries = site.audit.search(&AuditQuery { chart: Some(row.chart), ..AuditQuery::default() }).unwrap();
-    assert!(entries.iter().any(|e| e.event["outcomeDesc"] == "integrity"), "the fault is in the audit log");
+    assert!(entries.iter().any(|e| e.event.value()["outcomeDesc"] == "integrity"), "the fault is in the audit log");
 }
 
 async fn two_records(consortium: &Consortium) -> (Site, RecordRow, RecordRow) {
