@@ -167,6 +167,14 @@ impl From<WriteError> for Fault {
             }
             WriteError::NotFound => Self::not_found(),
             WriteError::NotTheSame => Self::invalid("a record keeps its type and its patient").code("another-chart"),
+            WriteError::Deleted => Self::new(410, "deleted", "the record is deleted").code("deleted"),
+            WriteError::Twice => Self::invalid("a record is written once in a transaction").code("twice"),
+            WriteError::TooLarge(what) => Self::new(413, "too-costly", what).code("too-large"),
+            WriteError::Busy => Self { retry_after: Some(1), ..Self::unavailable("too much waits to be written") },
+            WriteError::TooMany => Self {
+                retry_after: Some(1),
+                ..Self::new(429, "throttled", "too much of this client's waits to be written").code("too-many")
+            },
             WriteError::Rejected(rejection) => Self::rejected(&rejection),
             WriteError::Unavailable(why) => {
                 tracing::warn!(why, "a record cannot be written now");

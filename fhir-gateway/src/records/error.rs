@@ -20,12 +20,69 @@ pub enum WriteError {
     /// The record is of another type or chart, or the version before says so.
     #[error("a record keeps its type and its patient")]
     NotTheSame,
+    /// The latest version says that the record is deleted.
+    #[error("the record is deleted")]
+    Deleted,
+    /// One submission names the record twice.
+    #[error("a submission writes a record once")]
+    Twice,
+    /// More than one ledger transaction takes.
+    #[error("too large: {0}")]
+    TooLarge(&'static str),
+    /// Too much waits to be written; nothing was queued.
+    #[error("too much waits to be written")]
+    Busy,
+    /// Too much of this client's waits to be written; nothing was queued.
+    #[error("too much of this client's waits to be written")]
+    TooMany,
     /// The ledger refused the anchor: the session is not live or may not write, the organisation is not verified …
     #[error("the ledger refused: {0}")]
     Rejected(Rejection),
     /// The ledger, the block store or the database is away; a retry may succeed.
     #[error("cannot write now: {0}")]
     Unavailable(String),
+}
+
+/// Why a submission was not acknowledged. Nothing of it is kept, but for `Why(Unavailable)`, of which it is not known.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SubmitError {
+    /// One act cannot be, and so none is done.
+    #[error("act {number}: {why}")]
+    Act {
+        /// Which one, counted from 0.
+        number: usize,
+        /// Why.
+        why: WriteError,
+    },
+    /// A condition is not true any more: the caller finds out anew what is to be done.
+    #[error("condition {number} is not true any more")]
+    Raced {
+        /// Which one, counted from 0.
+        number: usize,
+    },
+    /// Another request had this idempotency key.
+    #[error("another request had this idempotency key")]
+    KeyReused,
+    /// What is true of the whole: `TooLarge`, `Busy`, `TooMany`, `Rejected`, `Unavailable`.
+    #[error("{0}")]
+    Whole(WriteError),
+}
+
+impl<E: Into<WriteError>> From<E> for SubmitError {
+    fn from(e: E) -> Self {
+        Self::Whole(e.into())
+    }
+}
+
+impl SubmitError {
+    /// Why, when it does not matter which act it is.
+    pub fn why(self) -> WriteError {
+        match self {
+            Self::Act { why, .. } | Self::Whole(why) => why,
+            Self::Raced { .. } => WriteError::Busy,
+            Self::KeyReused => WriteError::NotTheSame,
+        }
+    }
 }
 
 /// Why a record was not opened.

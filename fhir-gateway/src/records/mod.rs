@@ -11,13 +11,19 @@ mod opened;
 mod outbox;
 mod own;
 mod row;
+mod submission;
+mod universe;
 
 pub use charts::{Chart, Charts};
 pub use directory::{Directory, DirectoryEntry, DirectoryFault, KeyEntry, New, Refresh};
-pub use error::{OpenError, WriteError};
+pub use error::{OpenError, SubmitError, WriteError};
 pub use opened::Opened;
 pub use own::Records;
 pub use row::{Actor, Header, LaterVersion, ProofParts, RecordRow, Write};
+pub use submission::{
+    Act, ActKind, Condition, Done, HistoryCursor, HistoryPage, HistoryPart, Idempotency, Scope, Submission, Written,
+};
+pub use universe::{OwnKey, OwnUniverse};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,8 @@ use vouchsafe_types::{Hash32, RecordId, keys, merkle::MapProof, state::Head};
 use zeroize::Zeroizing;
 
 use super::{
-    Charts, Directory, DirectoryEntry, LaterVersion, OpenError, Opened, ProofParts, RecordRow, Write, WriteError,
+    Act, ActKind, Charts, Directory, DirectoryEntry, HistoryPage, HistoryPart, LaterVersion, OpenError, Opened,
+    OwnUniverse, ProofParts, RecordRow, Scope, Submission, SubmitError, Write, WriteError, Written,
     directory::ciphertext_hash,
     index::Index,
     opened::{Lately, Plain},
@@ -119,6 +120,38 @@ impl Records {
     /// `Conflict` when another version is the latest, `NotFound`, `NotTheSame`, or as `create`.
     pub async fn update(&self, id: RecordId, if_match: Option<u64>, write: Write) -> Result<RecordRow, WriteError> {
         self.inner.outbox.write(id, Kind::Update { if_match }, write).await
+    }
+
+    /// Does all acts of a submission or none; on return their one anchor is in a block. The answers come in the order of
+    /// the acts.
+    ///
+    /// # Errors
+    /// `SubmitError`; then nothing is kept, but for `Unavailable`, of which it is not known.
+    pub async fn submit(&self, submission: Submission) -> Result<Vec<Written>, SubmitError> {
+        let Submission { acts, session, by, .. } = submission;
+        let [act] = <[Act; 1]>::try_from(acts).map_err(|_| WriteError::TooLarge("one act, until the next commits"))?;
+        let Act { id, kind, resource_type, chart, sealed_form, value } = act;
+        let write = Write { resource_type, sealed_form, value, chart, session, by };
+        let row = match kind {
+            ActKind::Create => self.create_with_id(id, write).await?,
+            ActKind::Update { if_match } => self.update(id, if_match, write).await?,
+            ActKind::Delete { .. } => unimplemented!("written in the next commits"),
+        };
+        Ok(vec![Written::of(row, false)])
+    }
+
+    /// What happened to records, in the order of commits, the newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or what it says was altered.
+    pub fn history(&self, scope: &Scope, part: &HistoryPart) -> Result<HistoryPage, OpenError> {
+        let _ = (scope, part);
+        unimplemented!("written in the next commits")
+    }
+
+    /// The own records as a search sees them: those in some charts, or in all.
+    pub fn universe(&self, charts: Option<Vec<RecordId>>) -> OwnUniverse {
+        OwnUniverse { records: self.clone(), charts }
     }
 
     /// A version of a record; the latest when none is named. That the latest is the latest is checked against the chart's
