@@ -4,7 +4,7 @@ use redb::ReadableTable;
 use reqwest::Method;
 use serde_json::json;
 use vouchsafe_gateway::{
-    audit::AuditEntry,
+    audit::{AuditEntry, EventText},
     gateway::Gateway,
     peers::{
         Message,
@@ -226,7 +226,7 @@ async fn a_receipt_is_the_entry_that_its_leaf_hashes() {
             account: Some(v.patient.account),
             session: None,
             caller: None,
-            event,
+            event: EventText::new(event.to_string()),
         }
     };
     let receipt = |entry: &AuditEntry, leaf: Hash32| {
