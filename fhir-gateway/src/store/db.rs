@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::{StoreError, Table, WriteBatch};
+use super::{StoreError, Table, WriteBatch, batch::Change};
 use crate::seal::StoreSeal;
 
 /// redb's own default is 1 GiB.
@@ -287,15 +287,22 @@ fn write<'a>(
     if lazy {
         transaction.set_durability(Durability::None).map_err(failed)?;
     }
-    for change in batches.flat_map(|batch| &batch.changes) {
-        let mut rows = transaction.open_table(definition(change.table)).map_err(failed)?;
-        match &change.value {
-            Some(value) => {
-                let sealed = seal.seal_value(change.table, &change.key, value);
-                rows.insert(change.key.as_slice(), sealed.as_slice()).map_err(failed)?;
-            }
-            None => {
-                rows.remove(change.key.as_slice()).map_err(failed)?;
+    // By table and key: a table is opened once and its tree walked in order. Stable, so that of two changes of one key the
+    // later still comes later.
+    let mut changes: Vec<&Change> = batches.flat_map(|batch| &batch.changes).collect();
+    changes.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
+    for of_table in changes.chunk_by(|a, b| a.table == b.table) {
+        let table = of_table[0].table;
+        let mut rows = transaction.open_table(definition(table)).map_err(failed)?;
+        for change in of_table {
+            match &change.value {
+                Some(value) => {
+                    let sealed = seal.seal_value(table, &change.key, value);
+                    rows.insert(change.key.as_slice(), sealed.as_slice()).map_err(failed)?;
+                }
+                None => {
+                    rows.remove(change.key.as_slice()).map_err(failed)?;
+                }
             }
         }
     }
