@@ -6,20 +6,26 @@
 
 pub mod date;
 mod decimal;
+mod extract;
 mod facts;
 mod fault;
 mod fold;
 mod param;
 mod query;
 mod run;
+mod table;
+mod term;
 mod universe;
 
 pub use date::DateRange;
 pub use decimal::{Decimal, DecimalRange};
+pub use extract::extract;
 pub use facts::{Fact, Facts, FactsBuilder, FactsOf, FactsRef, Numbered};
 pub use fault::{Fault, FaultKind};
 pub use fold::fold;
 pub use param::{Kind, Param};
 pub use query::{Context, Handling, Query, Summary, Total};
 pub use run::{Hit, Hits, Limits, Mode, Place, RunError, includes, run};
+pub use table::{compartment, param, params};
+pub use term::terms;
 pub use universe::{Need, Seen, Term, Universe};
