@@ -36,6 +36,9 @@ pub struct Param {
     pub url: &'static str,
     /// The types that a reference may lead to; empty when any.
     pub targets: &'static [&'static str],
+    /// The code system that R4 requires its codes to be of, when its elements are plain codes, which cannot say it themselves:
+    /// `system|code` with this system means what `|code` means (<https://hl7.org/fhir/R4/search.html#token>).
+    pub code_system: Option<&'static str>,
     /// The parameters that a composite is made of, in their order.
     pub components: &'static [&'static Param],
 }

@@ -35,7 +35,8 @@ pub trait Universe {
     type Error;
 
     /// Shows the documents of a type in ascending order of their keys, those after `after` only, until `each` breaks off.
-    /// Documents that lack what is needed may be left out; none is shown twice.
+    /// Documents that lack what is needed may be left out; none is shown twice. While they are shown `each` may ask the
+    /// universe again: chains follow references from one document to the next.
     ///
     /// # Errors
     /// When they cannot be had.

@@ -60,6 +60,24 @@ pub fn kind_of(block: &str, member: &str) -> Option<Kind> {
     table::table().block(block)?.iter().find_map(|element| element.kind_of(member))
 }
 
+/// One member under which JSON may hold an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// The name of its type; a block within a type goes by its path.
+    pub type_name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// The members under which JSON may hold an element of a block: one, or for a choice, which is named without its `[x]`, one
+/// for each of its types. Empty when R4 has no such element there.
+pub fn members_of(block: &str, element: &str) -> Vec<Member> {
+    let elements = table::table().block(block).unwrap_or_default();
+    elements.iter().find(|e| e.name == element).map(table::Element::members).unwrap_or_default()
+}
+
 /// The resource types of R4 (4.0.1), without the abstract Resource and DomainResource, ascending.
 pub const RESOURCE_TYPES: &[&str] = &[
     "Account",

@@ -36,7 +36,7 @@ fn of_form(name: &str, text: &str) -> Option<&'static str> {
         "time" => (is_clock(text), "must be a time of day as R4 writes it"),
         "id" => (is_id(text), "must be 1 to 64 letters, digits, hyphens and dots"),
         "code" => (is_code(text), "must have no spaces but single ones within"),
-        "uri" | "url" | "canonical" | "oid" | "uuid" => (!text.contains(char::is_whitespace), "must have no spaces"),
+        "uri" | "url" | "canonical" | "oid" | "uuid" => (!text.contains(WHITE), "must have no spaces"),
         "base64Binary" => (is_base64(text), "must be base64"),
         "string" | "markdown" => (!text.contains('\0'), "must have no NUL"),
         _ => (true, ""),
@@ -48,8 +48,11 @@ fn is_id(text: &str) -> bool {
     text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
 }
 
+/// White space as R4 means it, whose patterns are those of XML Schema; a no-break space is a character like others.
+const WHITE: [char; 4] = [' ', '\t', '\n', '\r'];
+
 fn is_code(text: &str) -> bool {
-    text.trim() == text && !text.contains("  ") && !text.contains(['\t', '\n', '\r'])
+    text.trim_matches(WHITE) == text && !text.contains("  ") && !text.contains(['\t', '\n', '\r'])
 }
 
 fn is_base64(text: &str) -> bool {

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
+use crate::Member;
+
 static TEXT: &str = include_str!("../r4/structure.txt");
 
 /// What may stand where.
@@ -38,6 +40,19 @@ impl Element {
         }
         let of_type = member.strip_prefix(self.name)?;
         self.kinds.iter().find(|(name, _)| capitalised(of_type, name)).map(|(_, kind)| *kind)
+    }
+
+    /// All members that are this element.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let member = |(name, kind): &(&'static str, Kind)| {
+            let of_type = name.trim_start_matches('@');
+            let first = of_type.get(..1).unwrap_or_default().to_ascii_uppercase();
+            let suffix = if self.choice { first + of_type.get(1..).unwrap_or_default() } else { String::new() };
+            Member { name: format!("{}{suffix}", self.name), type_name: of_type, kind: *kind }
+        };
+        // Without a choice there may still be several types, as a Reference has one for each profile; one member is all.
+        let all = self.kinds.iter().map(member);
+        if self.choice { all.collect() } else { all.take(1).collect() }
     }
 }
 

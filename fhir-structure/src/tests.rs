@@ -33,6 +33,21 @@ fn whole_resources_pass() {
     }
 }
 
+/// R4's patterns are those of XML Schema, where white space is four characters: HL7's own CodeSystem v2-0550 has a code that
+/// ends in a no-break space.
+#[test]
+fn a_no_break_space_is_no_space() {
+    let concept = |code: &str| {
+        let one = serde_json::json!({ "code": code });
+        let system = serde_json::json!({ "resourceType": "CodeSystem", "status": "active", "content": "complete", "concept": [one] });
+        check("CodeSystem", system.to_string().as_bytes()).map_err(|e| e.expression)
+    };
+    assert_eq!(concept("CHEST\u{a0}"), Ok(()));
+    for spaced in ["CHEST ", " CHEST", "A  B", "A\tB", "A\n"] {
+        assert_eq!(concept(spaced), Err("CodeSystem.concept[0].code".to_owned()), "{spaced:?}");
+    }
+}
+
 #[test]
 fn an_unknown_member_is_named_with_its_place() {
     assert_eq!(place(r#"{"resourceType":"Patient","birthdate":"1970"}"#), "Patient.birthdate");
@@ -134,4 +149,22 @@ fn what_stands_where_is_told() {
     assert_eq!(kind_of("Narrative", "div"), Some(Kind::Primitive("xhtml")));
     assert_eq!(kind_of("Patient", "contained"), Some(Kind::Resource));
     assert_eq!(kind_of("Patient", "birthdate"), None);
+}
+
+#[test]
+fn an_element_has_a_member_for_each_of_its_types() {
+    let names =
+        |block, element| members_of(block, element).into_iter().map(|m| (m.name, m.type_name)).collect::<Vec<_>>();
+    let text = |pairs: &[(&str, &'static str)]| pairs.iter().map(|(n, t)| ((*n).to_owned(), *t)).collect::<Vec<_>>();
+    assert_eq!(names("Patient", "birthDate"), text(&[("birthDate", "date")]));
+    assert_eq!(names("Patient", "deceased"), text(&[("deceasedBoolean", "boolean"), ("deceasedDateTime", "dateTime")]));
+    assert_eq!(names("Observation", "component"), text(&[("component", "Observation.component")]));
+    assert_eq!(names("Observation", "subject"), text(&[("subject", "Reference")]));
+    assert_eq!(names("Observation", "valueQuantity"), []);
+    assert_eq!(names("Nothing", "id"), []);
+    for (block, element) in [("Observation", "value"), ("Extension", "value"), ("Timing.repeat", "bounds")] {
+        for member in members_of(block, element) {
+            assert_eq!(kind_of(block, &member.name), Some(member.kind), "{block}.{}", member.name);
+        }
+    }
 }
