@@ -102,8 +102,14 @@ pub struct PeerConfig {
 pub struct Limits {
     /// Bytes of a request's body; more is 413 before it is buffered.
     pub body_bytes: usize,
-    /// Requests served at the same time; more wait.
+    /// Entries of a Bundle; more is 413. One transaction of the ledger takes no more than a thousand either.
+    pub bundle_entries: usize,
+    /// Requests served at the same time; as many again wait for some seconds, and more are 503.
     pub concurrent: usize,
+    /// Requests of one client at the same time; more are 429.
+    pub per_client: usize,
+    /// Requests that are answered later: those that wait and those whose answer is kept.
+    pub async_requests: usize,
     /// Seconds after which a call is given up with 503.
     pub call_seconds: u64,
     /// Seconds that a bearer token is valid.
@@ -112,7 +118,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes: 16 << 20, concurrent: 256, call_seconds: 60, token_seconds: 300 }
+        Self {
+            body_bytes: 16 << 20,
+            bundle_entries: 1_000,
+            concurrent: 256,
+            per_client: 128,
+            async_requests: 1_000,
+            call_seconds: 60,
+            token_seconds: 300,
+        }
     }
 }
 
@@ -127,7 +141,8 @@ fn default_unlock() -> PathBuf {
 const TOP: &[&str] = &["listen", "public_base", "unlock", "clients", "peers", "limits"];
 const CLIENT: &[&str] = &["client_id", "jwks", "role"];
 const PEER: &[&str] = &["organization", "url"];
-const LIMITS: &[&str] = &["body_bytes", "concurrent", "call_seconds", "token_seconds"];
+const LIMITS: &[&str] =
+    &["body_bytes", "bundle_entries", "concurrent", "per_client", "async_requests", "call_seconds", "token_seconds"];
 
 impl Config {
     /// A configuration with every default, for a home.

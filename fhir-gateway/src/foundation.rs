@@ -7,6 +7,8 @@ use vouchsafe_types::{AccountId, RecordId, TimeMs};
 use crate::{
     blobs::BlobStore,
     clock::Clock,
+    failpoint::Failpoints,
+    fatal::Fatal,
     ledger::{self, Ledger},
     seal::{Keystore, KeystoreError, keystore::Signer as KeyHandle},
     store::Db,
@@ -20,6 +22,8 @@ pub const ORG_KEY: &str = "org";
 pub struct Foundation {
     /// The organisation.
     pub org: AccountId,
+    /// The FHIR base, without a trailing slash; a reference below it is one to this gateway.
+    pub base: Arc<str>,
     /// The gateway's database.
     pub db: Db,
     /// Where sealed blobs lie.
@@ -30,6 +34,10 @@ pub struct Foundation {
     pub keystore: Arc<dyn Keystore>,
     /// The gateway's own clock.
     pub clock: Clock,
+    /// Where it is told that no more can be written.
+    pub fatal: Fatal,
+    /// Where a crash can be provoked.
+    pub failpoints: Failpoints,
 }
 
 impl Foundation {

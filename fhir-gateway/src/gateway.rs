@@ -1,6 +1,11 @@
 //! One organisation's gateway: what its parts share, and how it starts and stops.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use vouchsafe_types::{
@@ -16,8 +21,10 @@ use crate::{
     clock::Clock,
     config::Config,
     consents::Consents,
+    failpoint::Failpoints,
+    fatal::Fatal,
     foundation::{Foundation, ORG_KEY},
-    http::{self, Metrics},
+    http::{self, Later, Metrics, Once, Pages},
     ledger::{Ledger, LedgerError, SignError, Signer, View},
     peers::{self, Peers},
     records::{Charts, Directory, Records, WriteError},
@@ -69,8 +76,18 @@ pub struct Gateway {
     pub sessions: Sessions,
     /// Bearer tokens, and which resource stands for which account.
     pub auth: Auth,
+    /// Requests that are done once.
+    pub once: Once,
+    /// Requests that are answered later.
+    pub later: Arc<Later>,
+    /// Links to further pages of searches.
+    pub pages: Pages,
+    /// The CapabilityStatement, once it was asked for.
+    pub(crate) statement: OnceLock<Vec<u8>>,
     /// Counters.
     pub metrics: Metrics,
+    /// Where it is told that no more can be written; then the gateway is to be stopped.
+    pub fatal: Fatal,
 }
 
 /// Why a gateway does not start.
@@ -148,20 +165,26 @@ impl Gateway {
         let addr = listener.local_addr().map_err(listen)?;
         let base = config.public_base.clone().unwrap_or_else(|| format!("http://{addr}"));
         let base = base.trim_end_matches('/').to_owned();
-        let db = Db::open(&config.home.join("gateway.redb"), keystore.store_seal("store")?)?;
-        let blobs: Arc<dyn BlobStore> = Arc::new(EmbeddedBlobs::open(&config.home.join(BLOBS))?);
+        let fatal = Fatal::default();
+        let db = Db::open(&config.home.join("gateway.redb"), keystore.store_seal("store")?)?.telling(&fatal);
+        let blobs = EmbeddedBlobs::open(&config.home.join(BLOBS))?.telling(&fatal);
+        let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
         let ground = Foundation {
             org,
+            base: format!("{base}/fhir").into(),
             db: db.clone(),
             blobs: Arc::clone(&blobs),
             ledger: Arc::clone(&ledger),
             keystore: Arc::clone(&keystore),
             clock: Arc::clone(&clock),
+            fatal: fatal.clone(),
+            failpoints: Failpoints::of_process(),
         };
         let directory = Directory::new(ground.clone());
         let charts = Charts::open(ground.clone(), directory.clone()).await?;
         let audit = Audit::open(ground.clone()).await?;
         let records = Records::open_store(ground, charts.clone(), directory.clone(), audit.clone()).await?;
+        let later = Later::open(&db)?;
         let auth = Auth::new(auth::Parts {
             org,
             role: account.role,
@@ -191,7 +214,12 @@ impl Gateway {
             consents: Consents::new(),
             sessions: Sessions::new(),
             auth,
+            once: Once::default(),
+            later: Arc::new(later),
             metrics: Metrics::default(),
+            pages: Pages::default(),
+            statement: OnceLock::new(),
+            fatal,
         });
         gateway.publish_endpoint().await;
         Ok(Running::serve(gateway, listener, addr))
@@ -234,6 +262,8 @@ impl Running {
     fn serve(gateway: Arc<Gateway>, listener: TcpListener, addr: SocketAddr) -> Self {
         let mut tasks = peers::spawn(&gateway);
         tasks.extend(sessions::spawn(&gateway));
+        tasks.push(tokio::spawn(hear_the_end(Arc::clone(&gateway.ledger), gateway.fatal.clone())));
+        tasks.extend(http::spawn(&gateway));
         let (stopping, mut stop) = watch::channel(false);
         let app = http::app(Arc::clone(&gateway));
         let server = tokio::spawn(async move {
@@ -276,6 +306,13 @@ impl Running {
         let blobs = gateway.config.home.join(BLOBS);
         drop(gateway);
         released(&blobs).await;
+    }
+}
+
+/// A ledger that lives in this process and whose disk is full takes nothing more, as a database of the gateway's own.
+async fn hear_the_end(ledger: Arc<dyn Ledger>, fatal: Fatal) {
+    if let Some(why) = ledger.ended().await {
+        fatal.tell(format!("the ledger has stopped: {why}"));
     }
 }
 

@@ -6,6 +6,8 @@ pub mod blobs;
 pub mod clock;
 pub mod config;
 pub mod consents;
+pub mod failpoint;
+pub mod fatal;
 pub mod fhir;
 pub mod foundation;
 pub mod gateway;

@@ -25,9 +25,11 @@ use vouchsafe_types::{
 use crate::{
     audit::Audit,
     blobs::EmbeddedBlobs,
+    failpoint::Failpoints,
+    fatal::Fatal,
     foundation::{Foundation, ORG_KEY},
     ledger::{EmbeddedLedger, Ledger},
-    records::{Actor, Charts, Directory, RecordRow, Records, Write},
+    records::{Act, ActKind, Actor, Charts, Directory, RecordRow, Records, Submission, SubmitError, WriteError},
     seal::{FileKeystore, Keystore},
     store::Db,
 };
@@ -118,17 +120,31 @@ impl Consortium {
 
     /// Likewise, and tells what goes wrong in the audit log or the outbox.
     pub(crate) async fn try_site(&self, home: &Path, ledger: Arc<dyn Ledger>) -> Result<Site, String> {
-        let blobs = EmbeddedBlobs::open(&home.join("blobs.redb")).map_err(|e| e.to_string())?;
+        self.failing_site(home, ledger, Failpoints::default()).await
+    }
+
+    /// Likewise, with failpoints.
+    pub(crate) async fn failing_site(
+        &self,
+        home: &Path,
+        ledger: Arc<dyn Ledger>,
+        failpoints: Failpoints,
+    ) -> Result<Site, String> {
+        let fatal = Fatal::default();
+        let blobs = EmbeddedBlobs::open(&home.join("blobs.redb")).map_err(|e| e.to_string())?.telling(&fatal);
         let keys = Arc::new(keystore(home));
-        let db = Db::open(&home.join("gateway.redb"), keys.store_seal("store").unwrap()).unwrap();
+        let db = Db::open(&home.join("gateway.redb"), keys.store_seal("store").unwrap()).unwrap().telling(&fatal);
         let now = Arc::clone(&self.now);
         let ground = Foundation {
             org: AccountId::of_key(keys.ed25519(ORG_KEY).unwrap().public().bytes()),
+            base: "http://localhost/fhir".into(),
             db,
             blobs: Arc::new(blobs),
             ledger,
             keystore: keys,
             clock: Arc::new(move || TimeMs(now.load(Ordering::SeqCst))),
+            fatal,
+            failpoints,
         };
         let directory = Directory::new(ground.clone());
         let charts = Charts::open(ground.clone(), directory.clone()).await.map_err(|e| e.to_string())?;
@@ -144,6 +160,16 @@ impl Consortium {
         let to = self.home.path().join(name);
         copy_dir(&site.home, &to);
         to
+    }
+}
+
+/// Waits until a home's files are free: whoever still holds them is about to let them go.
+async fn released(home: &Path) {
+    for _ in 0..1_000 {
+        if redb::Database::open(home.join("blobs.redb")).is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -169,14 +195,14 @@ impl Site {
         self.ground.db.close().await;
         let home = self.home.clone();
         drop(self);
-        // Whoever still holds the blob store is about to let it go.
-        for _ in 0..1_000 {
-            if redb::Database::open(home.join("blobs.redb")).is_ok() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        released(&home).await;
         home
+    }
+
+    /// The patients' charts.
+    pub(crate) fn charts_for_tests(&self) -> Vec<RecordId> {
+        let own = self.charts.organization_chart().id;
+        self.charts.all().into_iter().map(|chart| chart.id).filter(|id| *id != own).collect()
     }
 
     /// Writes a new Patient, with a chart of its own.
@@ -188,6 +214,54 @@ impl Site {
     /// Writes a new Observation into a chart.
     pub(crate) async fn observation(&self, chart: RecordId, value: &str) -> RecordRow {
         self.records.create(observation(chart, value)).await.unwrap()
+    }
+}
+
+/// A version to be written.
+#[derive(Clone)]
+pub(crate) struct Write {
+    /// Its FHIR type.
+    pub(crate) resource_type: String,
+    /// The exact bytes that are sealed.
+    pub(crate) sealed_form: Bytes,
+    /// The same, parsed, for the index.
+    pub(crate) value: Arc<Value>,
+    /// The chart that it belongs to.
+    pub(crate) chart: RecordId,
+    /// The session in which a doctor uploads it.
+    pub(crate) session: Option<vouchsafe_types::SessionId>,
+    /// Who writes.
+    pub(crate) by: Actor,
+}
+
+/// One act by itself, for tests that look at one.
+impl Records {
+    /// Writes a new record; on return its anchor is in a block.
+    pub(crate) async fn create(&self, write: Write) -> Result<RecordRow, WriteError> {
+        self.create_with_id(Self::new_id(), write).await
+    }
+
+    /// Writes a new record under an id that the caller made with `new_id`. A Patient's is its chart's, which is opened.
+    pub(crate) async fn create_with_id(&self, id: RecordId, write: Write) -> Result<RecordRow, WriteError> {
+        self.write(id, ActKind::Create, write).await
+    }
+
+    /// Writes the next version of a record, if the latest is the one that `if_match` names.
+    pub(crate) async fn update(
+        &self,
+        id: RecordId,
+        if_match: Option<u64>,
+        write: Write,
+    ) -> Result<RecordRow, WriteError> {
+        self.write(id, ActKind::Update { if_match }, write).await
+    }
+
+    async fn write(&self, id: RecordId, kind: ActKind, write: Write) -> Result<RecordRow, WriteError> {
+        let Write { resource_type, sealed_form, value, chart, session, by } = write;
+        let act = Act { id, kind, resource_type, chart, sealed_form, value };
+        let written = self.submit(Submission::new(vec![act], session, by)).await.map_err(SubmitError::why)?;
+        let row = written.into_iter().next().map(|written| written.row);
+        row.ok_or_else(|| WriteError::Unavailable("a write has no answer".into()))
     }
 }
 

@@ -1,9 +1,11 @@
 //! Who calls, as the bearer token says.
 
+use serde::{Deserialize, Serialize};
 use vouchsafe_types::{AccountId, Kid, RecordId};
 
 /// The caller of one request, made from a bearer token that this gateway gave out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Caller {
     /// The OAuth client; for a person it is the account's id.
     pub client_id: String,
@@ -16,7 +18,8 @@ pub struct Caller {
 }
 
 /// The part in which a caller acts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Who {
     /// The organisation's own system, such as its EHR, by Backend Services.
     System,
@@ -42,6 +45,11 @@ pub enum Who {
 }
 
 impl Caller {
+    /// By what name the caller is known here: a person's account, else the client.
+    pub fn name(&self) -> String {
+        self.account().map_or_else(|| self.client_id.clone(), |account| account.to_string())
+    }
+
     /// The person's account, when a person calls.
     pub const fn account(&self) -> Option<AccountId> {
         match &self.who {

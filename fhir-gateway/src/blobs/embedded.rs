@@ -1,9 +1,12 @@
 //! The embedded block store: redb, one writer thread, and one fsync for all puts that wait together.
+//!
+//! Addresses are random, and a tree that is ordered by them would be written to all over for each group of puts. So blobs lie
+//! in packs in the order in which they come, and the tree of addresses holds places only.
 
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -12,14 +15,22 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BlobError, BlobStore, checked, digest_of};
-use crate::seal::Sealed;
+use super::{BlobError, BlobStore, checked, cid_of, digest_of};
+use crate::{fatal::Fatal, seal::Sealed};
 
-/// By the SHA-256 of the blob, which is all of its address that varies.
-const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs");
+/// The SHA-256 of a blob, which is all of its address that varies → the pack it lies in, where its bytes begin there, how
+/// many they are.
+const PLACES: TableDefinition<'_, &[u8; 32], Place> = TableDefinition::new("places");
+/// A pack's number, which is its mark → how many of its blobs are still wanted (u32, little-endian), then each blob after its
+/// length (likewise).
+const PACKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("packs");
+/// A pack is closed when it would become larger; with what redb adds to it, it fills four pages.
+const PACK: usize = 16_000;
+
+type Place = (u64, u32, u32);
 const CACHE: usize = 16 << 20;
 /// How many changes may wait for the writer; who comes later waits to be let in.
 const QUEUE: usize = 1_024;
@@ -44,8 +55,8 @@ impl Change {
 
 struct Job {
     change: Change,
-    /// True when a removal found something.
-    done: oneshot::Sender<Result<bool, BlobError>>,
+    /// Of a removal, 1 when it found something; of a put, its mark.
+    done: oneshot::Sender<Result<u64, BlobError>>,
 }
 
 /// Blobs in one file. Cheap to clone; the file closes when the last clone is gone.
@@ -54,6 +65,7 @@ pub struct EmbeddedBlobs {
     db: Arc<Database>,
     jobs: mpsc::Sender<Job>,
     commits: Arc<AtomicU64>,
+    fatal: Arc<OnceLock<Fatal>>,
 }
 
 impl std::fmt::Debug for EmbeddedBlobs {
@@ -74,16 +86,30 @@ impl EmbeddedBlobs {
     pub fn open(file: &Path) -> Result<Self, BlobError> {
         let db = Database::builder().set_cache_size(CACHE).create(file).map_err(failed)?;
         let first = db.begin_write().map_err(failed)?;
-        first.open_table(BLOBS).map_err(failed)?;
+        first.open_table(PLACES).map_err(failed)?;
+        first.open_table(PACKS).map_err(failed)?;
         first.commit().map_err(failed)?;
         let db = Arc::new(db);
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let writer = Arc::clone(&db);
         let commits = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&commits);
+        let fatal = Arc::new(OnceLock::new());
+        let told = Arc::clone(&fatal);
         let name = "blobs".to_owned();
-        thread::Builder::new().name(name).spawn(move || write_groups(writer, waiting, &counter)).map_err(failed)?;
-        Ok(Self { db, jobs, commits })
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || write_groups(writer, waiting, &counter, &told))
+            .map_err(failed)?;
+        Ok(Self { db, jobs, commits, fatal })
+    }
+
+    /// Tells there when the disk does not take what is written. The first one named stays.
+    #[must_use]
+    pub fn telling(self, fatal: &Fatal) -> Self {
+        // A second one would be a mistake of the start, not of a caller.
+        let _ = self.fatal.set(fatal.clone());
+        self
     }
 
     /// How many transactions were committed, each with one fsync.
@@ -103,7 +129,7 @@ impl EmbeddedBlobs {
         }
     }
 
-    async fn submit(&self, change: Change) -> Result<bool, BlobError> {
+    async fn submit(&self, change: Change) -> Result<u64, BlobError> {
         let (done, answer) = oneshot::channel();
         self.jobs.send(Job { change, done }).await.map_err(|_| BlobError::Closed)?;
         answer.await.map_err(|_| BlobError::Closed)?
@@ -119,7 +145,7 @@ impl EmbeddedBlobs {
     }
 }
 
-fn write_groups(db: Arc<Database>, mut waiting: mpsc::Receiver<Job>, commits: &AtomicU64) {
+fn write_groups(db: Arc<Database>, mut waiting: mpsc::Receiver<Job>, commits: &AtomicU64, fatal: &OnceLock<Fatal>) {
     let mut closing = None;
     while let Some(first) = waiting.blocking_recv() {
         let mut size = first.change.size();
@@ -144,6 +170,9 @@ fn write_groups(db: Arc<Database>, mut waiting: mpsc::Receiver<Job>, commits: &A
                 }
             }
             Err(e) => {
+                if let Some(fatal) = fatal.get() {
+                    fatal.tell_of(&e);
+                }
                 let shared = Arc::new(e);
                 for job in group {
                     let _ = job.done.send(Err(failed(GroupFailed(Arc::clone(&shared)))));
@@ -157,7 +186,7 @@ fn write_groups(db: Arc<Database>, mut waiting: mpsc::Receiver<Job>, commits: &A
     drop(waiting);
     drop(db);
     if let Some(job) = closing {
-        let _ = job.done.send(Ok(true));
+        let _ = job.done.send(Ok(0));
     }
 }
 
@@ -166,34 +195,144 @@ fn write_groups(db: Arc<Database>, mut waiting: mpsc::Receiver<Job>, commits: &A
 #[error("the group could not be committed: {0}")]
 struct GroupFailed(Arc<redb::Error>);
 
-fn commit(db: &Database, group: &[Job]) -> Result<Vec<bool>, redb::Error> {
+fn commit(db: &Database, group: &[Job]) -> Result<Vec<u64>, redb::Error> {
     if group.is_empty() {
         return Ok(Vec::new());
     }
     let transaction = db.begin_write()?;
-    let mut found = Vec::with_capacity(group.len());
-    {
-        let mut table = transaction.open_table(BLOBS)?;
-        for job in group {
-            found.push(match &job.change {
-                Change::Put(blobs) => {
-                    for (digest, bytes) in blobs {
-                        table.insert(digest, bytes.as_ref())?;
-                    }
-                    true
+    let mut packer = Packer::new(&transaction)?;
+    let mut answers = Vec::with_capacity(group.len());
+    for job in group {
+        answers.push(match &job.change {
+            Change::Put(blobs) => {
+                for (digest, bytes) in blobs {
+                    packer.put(&transaction, digest, bytes)?;
                 }
-                Change::Remove(digest) => table.remove(digest)?.is_some(),
-                Change::Close => false,
-            });
-        }
+                // A pack of its own, so that a mark tells what one caller has put from what others put.
+                packer.close(&transaction)?;
+                packer.number - 1
+            }
+            Change::Remove(digest) => u64::from(remove(&transaction, digest)?),
+            Change::Close => 0,
+        });
     }
     transaction.commit()?;
-    Ok(found)
+    Ok(answers)
 }
 
+/// Lays blobs into packs.
+struct Packer {
+    /// The number of the open pack.
+    number: u64,
+    bytes: Vec<u8>,
+    places: Vec<([u8; 32], Place)>,
+}
+
+impl Packer {
+    fn new(transaction: &WriteTransaction) -> Result<Self, redb::Error> {
+        let packs = transaction.open_table(PACKS)?;
+        let last = packs.last()?.map_or(0, |(number, _)| number.value());
+        Ok(Self { number: last + 1, bytes: vec![0; 4], places: Vec::new() })
+    }
+
+    fn put(&mut self, transaction: &WriteTransaction, digest: &[u8; 32], bytes: &[u8]) -> Result<(), redb::Error> {
+        if self.places.iter().any(|(known, _)| known == digest)
+            || transaction.open_table(PLACES)?.get(digest)?.is_some()
+        {
+            return Ok(());
+        }
+        if !self.places.is_empty() && self.bytes.len() + 4 + bytes.len() > PACK {
+            self.close(transaction)?;
+        }
+        self.bytes.extend_from_slice(&length(bytes.len())?.to_le_bytes());
+        let place = (self.number, length(self.bytes.len())?, length(bytes.len())?);
+        self.bytes.extend_from_slice(bytes);
+        self.places.push((*digest, place));
+        Ok(())
+    }
+
+    /// Writes the open pack, if anything is in it, and begins the next.
+    fn close(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        if self.places.is_empty() {
+            return Ok(());
+        }
+        let wanted = length(self.places.len())?;
+        self.bytes[..4].copy_from_slice(&wanted.to_le_bytes());
+        transaction.open_table(PACKS)?.insert(self.number, self.bytes.as_slice())?;
+        // In their order, so that the tree is walked once.
+        self.places.sort_unstable_by_key(|(digest, _)| *digest);
+        let mut places = transaction.open_table(PLACES)?;
+        for (digest, place) in self.places.drain(..) {
+            places.insert(&digest, place)?;
+        }
+        self.number += 1;
+        self.bytes.truncate(4);
+        Ok(())
+    }
+}
+
+fn length(of: usize) -> Result<u32, redb::Error> {
+    u32::try_from(of).map_err(|_| redb::Error::ValueTooLarge(of))
+}
+
+/// Overwrites a blob, and forgets its pack when it was the last one there. The newest pack keeps its number.
+fn remove(transaction: &WriteTransaction, digest: &[u8; 32]) -> Result<bool, redb::Error> {
+    let Some(place) = transaction.open_table(PLACES)?.remove(digest)?.map(|place| place.value()) else {
+        return Ok(false);
+    };
+    let mut packs = transaction.open_table(PACKS)?;
+    let newest = packs.last()?.is_some_and(|(number, _)| number.value() == place.0);
+    let Some(mut pack) = packs.get(place.0)?.map(|pack| pack.value().to_vec()) else { return Ok(true) };
+    let wanted = pack.first_chunk::<4>().map_or(0, |wanted| u32::from_le_bytes(*wanted)).saturating_sub(1);
+    if wanted == 0 {
+        if newest {
+            packs.insert(place.0, [0; 4].as_slice())?;
+        } else {
+            packs.remove(place.0)?;
+        }
+        return Ok(true);
+    }
+    pack[..4].copy_from_slice(&wanted.to_le_bytes());
+    if let Some(bytes) = part(&place).and_then(|part| pack.get_mut(part)) {
+        bytes.fill(0);
+    }
+    packs.insert(place.0, pack.as_slice())?;
+    Ok(true)
+}
+
+fn part((_, from, len): &Place) -> Option<std::ops::Range<usize>> {
+    let (from, len) = (usize::try_from(*from).ok()?, usize::try_from(*len).ok()?);
+    Some(from..from.checked_add(len)?)
+}
+
+/// The bytes at a blob's place. A place outside of its pack has the bytes of no blob.
 fn lookup(db: &Database, digest: &[u8; 32]) -> Result<Option<Bytes>, redb::Error> {
-    let table = db.begin_read()?.open_table(BLOBS)?;
-    Ok(table.get(digest)?.map(|value| Bytes::copy_from_slice(value.value())))
+    let read = db.begin_read()?;
+    let Some(place) = read.open_table(PLACES)?.get(digest)?.map(|place| place.value()) else { return Ok(None) };
+    let pack = read.open_table(PACKS)?.get(place.0)?;
+    let bytes = pack.as_ref().and_then(|pack| pack.value().get(part(&place)?));
+    Ok(Some(bytes.map(Bytes::copy_from_slice).unwrap_or_default()))
+}
+
+fn after(db: &Database, mark: u64) -> Result<Vec<(u64, Cid)>, redb::Error> {
+    let read = db.begin_read()?;
+    let places = read.open_table(PLACES)?;
+    let mut found = Vec::new();
+    for pack in read.open_table(PACKS)?.range(mark.saturating_add(1)..)? {
+        let (number, pack) = pack?;
+        let mut rest = pack.value().get(4..).unwrap_or_default();
+        while let Some((len, more)) = rest.split_first_chunk::<4>() {
+            let Ok(len) = usize::try_from(u32::from_le_bytes(*len)) else { break };
+            let Some((bytes, more)) = more.split_at_checked(len) else { break };
+            rest = more;
+            let cid = cid_of(bytes);
+            let wanted = digest_of(&cid).map(|digest| places.get(&digest)).transpose()?.flatten();
+            if wanted.is_some_and(|place| place.value().0 == number.value()) {
+                found.push((number.value(), cid));
+            }
+        }
+    }
+    Ok(found)
 }
 
 #[async_trait]
@@ -204,12 +343,21 @@ impl BlobStore for EmbeddedBlobs {
         Ok(cid)
     }
 
-    async fn put_many(&self, blobs: &[Sealed]) -> Result<Vec<Cid>, BlobError> {
-        if !blobs.is_empty() {
-            let entries = blobs.iter().map(|blob| (*blob.digest(), blob.bytes().clone())).collect();
-            self.submit(Change::Put(entries)).await?;
-        }
-        Ok(blobs.iter().map(Sealed::cid).collect())
+    async fn put_many(&self, blobs: &[Sealed]) -> Result<u64, BlobError> {
+        let entries = blobs.iter().map(|blob| (*blob.digest(), blob.bytes().clone())).collect();
+        self.submit(Change::Put(entries)).await
+    }
+
+    async fn after(&self, mark: u64) -> Result<Vec<(u64, Cid)>, BlobError> {
+        self.read(move |db| after(db, mark).map_err(failed)).await
+    }
+
+    async fn count(&self) -> Result<u64, BlobError> {
+        self.read(|db| {
+            let places = db.begin_read().map_err(failed)?.open_table(PLACES).map_err(failed)?;
+            places.len().map_err(failed)
+        })
+        .await
     }
 
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, BlobError> {
@@ -220,13 +368,13 @@ impl BlobStore for EmbeddedBlobs {
 
     async fn remove(&self, cid: &Cid) -> Result<bool, BlobError> {
         let Some(digest) = digest_of(cid) else { return Ok(false) };
-        self.submit(Change::Remove(digest)).await
+        Ok(self.submit(Change::Remove(digest)).await? > 0)
     }
 
     async fn has(&self, cid: &Cid) -> Result<bool, BlobError> {
         let Some(digest) = digest_of(cid) else { return Ok(false) };
         self.read(move |db| {
-            let table = db.begin_read().map_err(failed)?.open_table(BLOBS).map_err(failed)?;
+            let table = db.begin_read().map_err(failed)?.open_table(PLACES).map_err(failed)?;
             Ok(table.get(&digest).map_err(failed)?.is_some())
         })
         .await

@@ -27,11 +27,24 @@ pub trait BlobStore: Send + Sync {
     /// When the store cannot write.
     async fn put(&self, blob: &Sealed) -> Result<Cid, BlobError>;
 
-    /// Keeps several, all or none, durable on return.
+    /// Keeps several, all or none, durable on return. Gives a mark: what is put later has a higher one.
     ///
     /// # Errors
     /// When the store cannot write.
-    async fn put_many(&self, blobs: &[Sealed]) -> Result<Vec<Cid>, BlobError>;
+    async fn put_many(&self, blobs: &[Sealed]) -> Result<u64, BlobError>;
+
+    /// What was put after a mark and is still here, in the order of putting, each with its mark: how somebody who crashed
+    /// finds what was put for nothing.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    async fn after(&self, mark: u64) -> Result<Vec<(u64, Cid)>, BlobError>;
+
+    /// How many blobs there are.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    async fn count(&self) -> Result<u64, BlobError>;
 
     /// The blob of an address, its hash recomputed; none when it is not here.
     ///

@@ -21,7 +21,7 @@ use crate::{
     http::{Fault, Reply},
     ledger::{self, View},
     seal::{RsaUnwrap, device::RsaKey},
-    sessions::{Admission, grantee::Live},
+    sessions::{Admission, Live},
 };
 
 /// `POST Consent/{id}/$open-session`.

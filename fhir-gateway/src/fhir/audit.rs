@@ -25,11 +25,15 @@ pub enum AuditKind {
     Update,
     /// A resource was deleted.
     Delete,
+    /// Versions were read in the order of their writing.
+    History,
     /// Resources were searched for.
     Query,
     /// An operation was invoked.
     Operation,
-    /// A transaction or an import was executed.
+    /// A transaction was executed.
+    Transaction,
+    /// A batch or an import was executed.
     Batch,
     /// Records were handed to another organisation.
     Disclosure,
@@ -42,10 +46,10 @@ impl AuditKind {
     const fn action(self) -> &'static str {
         match self {
             Self::Create => "C",
-            Self::Read | Self::Vread | Self::Disclosure => "R",
+            Self::Read | Self::Vread | Self::History | Self::Disclosure => "R",
             Self::Update => "U",
             Self::Delete => "D",
-            Self::Query | Self::Operation | Self::Batch | Self::Denial => "E",
+            Self::Query | Self::Operation | Self::Transaction | Self::Batch | Self::Denial => "E",
         }
     }
 
@@ -57,8 +61,10 @@ impl AuditKind {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::History => "history",
             Self::Query => "search",
             Self::Operation => "operation",
+            Self::Transaction => "transaction",
             Self::Batch => "batch",
             Self::Disclosure | Self::Denial => return None,
         })
@@ -66,7 +72,7 @@ impl AuditKind {
 
     /// True when data flows to the client rather than from it.
     const fn exports(self) -> bool {
-        matches!(self, Self::Read | Self::Vread | Self::Query | Self::Disclosure)
+        matches!(self, Self::Read | Self::Vread | Self::History | Self::Query | Self::Disclosure)
     }
 
     const fn kind(self) -> Code<'static> {
@@ -439,8 +445,10 @@ mod tests {
         AuditKind::Create,
         AuditKind::Update,
         AuditKind::Delete,
+        AuditKind::History,
         AuditKind::Query,
         AuditKind::Operation,
+        AuditKind::Transaction,
         AuditKind::Batch,
         AuditKind::Disclosure,
         AuditKind::Denial,

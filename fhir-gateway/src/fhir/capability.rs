@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-
-use super::search;
+use vouchsafe_fhir_search::{Kind, Param, param, params};
+use vouchsafe_fhir_structure::RESOURCE_TYPES;
 
 /// The HTTP method of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,11 +29,14 @@ pub enum Interaction {
     Delete,
     HistoryInstance,
     HistoryType,
+    HistorySystem,
     Create,
     SearchType,
     SearchSystem,
-    Transaction,
-    Batch,
+    /// A transaction or a batch: one address takes both.
+    Bundle,
+    /// What became of a request that is answered later; R4 has no code for it.
+    AsyncStatus,
     Capabilities,
     Operation,
 }
@@ -51,17 +54,22 @@ impl Interaction {
             Self::HistoryType => "history-type",
             Self::Create => "create",
             Self::SearchType => "search-type",
-            Self::SearchSystem | Self::Transaction | Self::Batch | Self::Capabilities | Self::Operation => return None,
+            Self::HistorySystem
+            | Self::SearchSystem
+            | Self::Bundle
+            | Self::AsyncStatus
+            | Self::Capabilities
+            | Self::Operation => return None,
         })
     }
 
-    /// The code of a system-level interaction.
-    pub const fn system_code(self) -> Option<&'static str> {
+    /// The codes of a system-level interaction.
+    pub const fn system_codes(self) -> &'static [&'static str] {
         match self {
-            Self::Transaction => Some("transaction"),
-            Self::Batch => Some("batch"),
-            Self::SearchSystem => Some("search-system"),
-            _ => None,
+            Self::Bundle => &["transaction", "batch"],
+            Self::SearchSystem => &["search-system"],
+            Self::HistorySystem => &["history-system"],
+            _ => &[],
         }
     }
 }
@@ -133,6 +141,27 @@ pub struct RouteRow {
     pub doc: &'static str,
 }
 
+impl RouteRow {
+    /// True for what writes own records: a create, an update, a delete of any type, or a Bundle of them. A row for one type
+    /// alone is an act of its own.
+    pub const fn writes_records(&self) -> bool {
+        match self.interaction {
+            Interaction::Bundle => true,
+            Interaction::Create | Interaction::Update | Interaction::Delete => {
+                matches!(self.path.as_bytes(), b"/{type}" | b"/{type}/{id}")
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The compartments that R4 has (<https://hl7.org/fhir/R4/compartmentdefinition.html>).
+pub const COMPARTMENTS: [&str; 5] = ["Device", "Encounter", "Patient", "Practitioner", "RelatedPerson"];
+
+/// Types that the gateway makes itself, and by what they are found.
+const MADE: &[(&str, &[&str])] =
+    &[("AuditEvent", &["patient"]), ("Consent", &["_id", "patient", "status"]), ("Provenance", &["target"])];
+
 /// What a statement says about this server.
 #[derive(Clone, Debug)]
 pub struct Server<'a> {
@@ -154,12 +183,21 @@ pub fn statement(server: &Server<'_>, rows: &[RouteRow]) -> Value {
         "security": security(server.base),
         "resource": resources(rows),
     });
-    let system: Vec<Value> = rows
-        .iter()
-        .filter_map(|r| Some(json!({ "code": r.interaction.system_code()?, "documentation": r.doc })))
-        .collect();
+    let mut system: Vec<Value> = Vec::new();
+    for (codes, doc) in rows.iter().map(|r| (r.interaction.system_codes(), r.doc)) {
+        for code in codes {
+            // A table may serve one interaction by several rows; it is declared once.
+            if system.iter().all(|known| known["code"] != *code) {
+                system.push(json!({ "code": code, "documentation": doc }));
+            }
+        }
+    }
     if !system.is_empty() {
         rest["interaction"] = system.into();
+    }
+    if rows.iter().any(|r| r.path.starts_with("/{compartment}")) {
+        let canonical = |name: &&str| format!("http://hl7.org/fhir/CompartmentDefinition/{}", name.to_lowercase());
+        rest["compartment"] = COMPARTMENTS.iter().map(canonical).collect();
     }
     let operations = operations(rows.iter().filter(|r| r.types == TypeSet::System));
     if !operations.is_empty() {
@@ -194,10 +232,20 @@ fn security(base: &str) -> Value {
 }
 
 fn resources(rows: &[RouteRow]) -> Vec<Value> {
-    vouchsafe_fhir_structure::RESOURCE_TYPES.iter().filter_map(|t| resource(t, rows)).collect()
+    let of_type = |name: &&str| rows.iter().any(|r| r.interaction == Interaction::SearchType && r.types.contains(name));
+    let searched: Vec<&str> = RESOURCE_TYPES.iter().copied().filter(of_type).collect();
+    let references = references(&searched);
+    RESOURCE_TYPES.iter().filter_map(|name| resource(name, rows, &references)).collect()
 }
 
-fn resource(name: &str, rows: &[RouteRow]) -> Option<Value> {
+/// The parameters that lead from one record to another, each with the type that has it.
+fn references(searched: &[&'static str]) -> Vec<(&'static str, &'static Param)> {
+    let records = searched.iter().filter(|name| MADE.iter().all(|(made, _)| made != *name));
+    let of_type = |name: &'static str| params(name).iter().map(move |param| (name, *param));
+    records.flat_map(|name| of_type(name)).filter(|(_, param)| param.kind == Kind::Reference).collect()
+}
+
+fn resource(name: &str, rows: &[RouteRow], references: &[(&str, &Param)]) -> Option<Value> {
     let of_type: Vec<&RouteRow> = rows.iter().filter(|r| r.types.contains(name)).collect();
     // A table may serve one interaction by two rows; it is declared once.
     let interactions: BTreeMap<Interaction, &str> =
@@ -215,15 +263,56 @@ fn resource(name: &str, rows: &[RouteRow]) -> Option<Value> {
         out["versioning"] = "versioned-update".into();
         out["readHistory"] = interactions.contains_key(&Interaction::Vread).into();
         out["updateCreate"] = false.into();
+        out["conditionalUpdate"] = true.into();
+        out["conditionalRead"] = "full-support".into();
+    }
+    if interactions.contains_key(&Interaction::Create) && interactions.contains_key(&Interaction::Update) {
+        // Where a type is only created, such as Consent, that is an act and not a record.
+        out["conditionalCreate"] = true.into();
+    }
+    if interactions.contains_key(&Interaction::Delete) {
+        out["conditionalDelete"] = "single".into();
     }
     if interactions.contains_key(&Interaction::SearchType) {
-        out["searchParam"] =
-            search::parameters(name).iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect();
+        search(&mut out, name, references);
     }
     if !operations.is_empty() {
         out["operation"] = operations.into();
     }
     Some(out)
+}
+
+/// Declares by what a type is found, and what comes along.
+fn search(out: &mut Value, name: &str, references: &[(&str, &Param)]) {
+    let declared = |param: &&Param| json!({ "name": param.code, "type": kind(param.kind), "definition": param.url });
+    if let Some((_, codes)) = MADE.iter().find(|(made, _)| *made == name) {
+        out["searchParam"] = codes.iter().filter_map(|code| param(name, code)).map(|p| declared(&p)).collect();
+        return;
+    }
+    out["searchParam"] = params(name).iter().map(declared).collect();
+    let text = |(of, param): &(&str, &Param)| Value::from(format!("{of}:{}", param.code));
+    let mut includes: Vec<Value> = references.iter().filter(|(of, _)| *of == name).map(text).collect();
+    if !includes.is_empty() {
+        includes.insert(0, "*".into());
+        out["searchInclude"] = includes.into();
+    }
+    let leads_here = |(_, param): &&(&str, &Param)| param.targets.is_empty() || param.targets.contains(&name);
+    out["searchRevInclude"] = references.iter().filter(leads_here).map(text).collect();
+}
+
+/// R4's name of how a parameter is compared.
+const fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Number => "number",
+        Kind::Date => "date",
+        Kind::String => "string",
+        Kind::Token => "token",
+        Kind::Reference => "reference",
+        Kind::Composite => "composite",
+        Kind::Quantity => "quantity",
+        Kind::Uri => "uri",
+        Kind::Special => "special",
+    }
 }
 
 fn operations<'a>(rows: impl Iterator<Item = &'a RouteRow>) -> Vec<Value> {
@@ -256,7 +345,7 @@ mod tests {
         RouteRow {
             method: Method::Post,
             path: "/",
-            interaction: Interaction::Transaction,
+            interaction: Interaction::Bundle,
             types: TypeSet::System,
             operation: None,
             permission: Permission::WritesOwn,
@@ -297,7 +386,16 @@ mod tests {
         assert!(find("Binary").is_none());
         assert_eq!(find("Patient").unwrap()["interaction"][0]["code"], "read");
         assert_eq!(find("Consent").unwrap()["operation"][0]["name"], "approve");
-        assert!(find("Observation").unwrap()["searchParam"].as_array().unwrap().len() > 3);
+        let observation = find("Observation").unwrap();
+        let date = json!({
+            "name": "date", "type": "date", "definition": "http://hl7.org/fhir/SearchParameter/clinical-date",
+        });
+        assert!(observation["searchParam"].as_array().unwrap().contains(&date), "{observation}");
+        let includes = |name: &str, text: &str| observation[name].as_array().unwrap().contains(&json!(text));
+        assert!(includes("searchInclude", "*") && includes("searchInclude", "Observation:subject"));
+        assert!(includes("searchRevInclude", "Observation:has-member"), "{observation}");
+        assert!(!includes("searchRevInclude", "Observation:subject"), "a subject is no Observation");
         assert_eq!(statement["rest"][0]["interaction"][0]["code"], "transaction");
+        assert_eq!(statement["rest"][0]["interaction"][1]["code"], "batch");
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value;
 
-use super::{Coding, search::Token, systems};
+use super::{Coding, systems};
 
 /// How a category is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,11 +126,6 @@ impl Category {
             code: self.code().to_owned(),
             display: Some(self.display().to_owned()),
         }
-    }
-
-    /// As a token that searches find.
-    pub fn token(self) -> Token {
-        (Some(systems::CATEGORY.to_owned()), self.code().to_owned())
     }
 }
 

@@ -73,6 +73,97 @@ pub fn class_of_resource(resource_type: &str, resource: &Value) -> ResourceClass
     }
 }
 
+/// Where a resource belongs, by what it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Belongs {
+    /// To the chart of this Patient.
+    Patient(Reference),
+    /// To the chart that this RelatedPerson lies in.
+    Related(Reference),
+    /// To nobody: it is the organisation's own.
+    Organization,
+    /// It may be about a patient, but does not say whom in a way that a chart can be found by. The element at fault.
+    Unclear(String),
+}
+
+/// Where a resource belongs (docs/adr/0031-records-about-nobody.md): to the patient whom the compartment's paths name, else
+/// to the one patient whom anything in it refers to, else to the organisation. What could be about a person who
+/// cannot be found by it is unclear, and must not be taken for the organisation's own.
+pub fn belongs(resource_type: &str, resource: &Value) -> Belongs {
+    if let Some(patient) = patient_of(resource_type, resource) {
+        return Belongs::Patient(patient);
+    }
+    let Some(paths) = paths_of(resource_type) else { return Belongs::Organization };
+    let mut related = None;
+    for path in paths {
+        for reference in json_path::at(resource, path) {
+            match subject(resource, reference) {
+                Subject::Thing => {}
+                Subject::Related(who) => related = related.or(Some(who)),
+                Subject::Unknown => return Belongs::Unclear(format!("{resource_type}.{path}")),
+            }
+        }
+    }
+    if let Some(who) = related {
+        return Belongs::Related(who);
+    }
+    if contained(resource).any(|inner| inner.get("resourceType").and_then(Value::as_str).is_some_and(is_person)) {
+        return Belongs::Unclear(format!("{resource_type}.contained"));
+    }
+    let mut named = Vec::new();
+    patients_within(resource, &mut named);
+    match <[Reference; 1]>::try_from(named) {
+        Ok([only]) => Belongs::Patient(only),
+        Err(_) => Belongs::Organization,
+    }
+}
+
+/// What a reference along the compartment's paths leads to, when it is no Patient.
+enum Subject {
+    Thing,
+    Related(Reference),
+    Unknown,
+}
+
+fn subject(resource: &Value, value: &Value) -> Subject {
+    let text = value.get("reference").and_then(Value::as_str).unwrap_or_default();
+    let reference = Reference::parse(text);
+    let inner = text.strip_prefix('#').filter(|id| !id.is_empty()).and_then(|id| {
+        let one = contained(resource).find(|inner| inner.get("id").and_then(Value::as_str) == Some(id))?;
+        one.get("resourceType").and_then(Value::as_str)
+    });
+    let named = value.get("type").and_then(Value::as_str);
+    match reference.resource_type.as_deref().or(inner).or(named) {
+        Some("RelatedPerson") if reference.id.is_some() => Subject::Related(reference),
+        Some(kind) if vouchsafe_fhir_structure::is_resource_type(kind) && !is_person(kind) => Subject::Thing,
+        // The resource itself, as one that is contained in it calls it.
+        None if text == "#" => Subject::Thing,
+        _ => Subject::Unknown,
+    }
+}
+
+fn is_person(kind: &str) -> bool {
+    matches!(kind, "Patient" | "Person" | "RelatedPerson")
+}
+
+fn contained(resource: &Value) -> impl Iterator<Item = &Value> {
+    resource.get("contained").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Every Patient that anything in a resource refers to, each once; its depth is bounded by what the gateway accepts.
+fn patients_within(value: &Value, out: &mut Vec<Reference>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| patients_within(item, out)),
+        Value::Object(members) => {
+            if let Some(patient) = to_patient(value).filter(|p| !out.contains(p)) {
+                out.push(patient);
+            }
+            members.values().for_each(|member| patients_within(member, out));
+        }
+        _ => {}
+    }
+}
+
 /// The patient whom the resource is about: the first reference to a Patient along the compartment's paths, the
 /// subject's before those of others who took part. A Patient is its own.
 pub fn patient_of(resource_type: &str, resource: &Value) -> Option<Reference> {
@@ -247,6 +338,55 @@ mod tests {
         assert_eq!(patient_of("Observation", &json!({ "subject": { "reference": "Group/1" } })), None);
         assert_eq!(patient_of("Observation", &json!({ "subject": { "display": "somebody" } })), None);
         assert_eq!(patient_of("Organization", &json!({ "subject": { "reference": "Patient/1" } })), None);
+    }
+
+    fn observation(subject: &Value) -> Belongs {
+        belongs("Observation", &json!({ "resourceType": "Observation", "subject": subject }))
+    }
+
+    #[test]
+    fn what_is_about_a_thing_or_says_nothing_is_the_organisations() {
+        for thing in ["Device/1", "Location/1", "Group/1", "https://a.example/fhir/Location/9"] {
+            assert_eq!(observation(&json!({ "reference": thing })), Belongs::Organization, "{thing}");
+        }
+        assert_eq!(observation(&json!({ "display": "ward 7", "type": "Location" })), Belongs::Organization);
+        assert_eq!(belongs("Basic", &json!({})), Belongs::Organization);
+        let group = json!({ "contained": [{ "resourceType": "Group", "id": "g" }], "subject": { "reference": "#g" } });
+        assert_eq!(belongs("RiskAssessment", &group), Belongs::Organization);
+    }
+
+    #[test]
+    fn what_may_be_about_somebody_is_not_taken_for_the_organisations() {
+        let at = |path: &str| Belongs::Unclear(path.to_owned());
+        for subject in [
+            json!({ "display": "Jane Doe" }),
+            json!({ "identifier": { "value": "1" } }),
+            json!({ "reference": "urn:uuid:1" }),
+            json!({ "reference": "#nowhere" }),
+            json!({ "reference": "Person/1" }),
+            json!({ "display": "x", "type": "RelatedPerson" }),
+            json!({ "display": "x", "type": "Nothing" }),
+        ] {
+            assert_eq!(observation(&subject), at("Observation.subject"), "{subject}");
+        }
+        let newborn =
+            json!({ "contained": [{ "resourceType": "Patient", "id": "n" }], "subject": { "reference": "#n" } });
+        assert_eq!(belongs("Observation", &newborn), at("Observation.subject"));
+        let within = json!({ "contained": [{ "resourceType": "Patient", "id": "n" }] });
+        assert_eq!(belongs("DetectedIssue", &within), at("DetectedIssue.contained"));
+    }
+
+    #[test]
+    fn a_patient_or_relative_who_is_named_anywhere_decides() {
+        let patient = |id: &str| Belongs::Patient(Reference::parse(&format!("Patient/{id}")));
+        let device = json!({ "subject": { "reference": "Device/1" }, "focus": [{ "reference": "Patient/7" }] });
+        assert_eq!(belongs("Observation", &device), patient("7"));
+        let entry = |id: &str| json!({ "item": { "reference": format!("Patient/{id}") } });
+        assert_eq!(belongs("List", &json!({ "entry": [entry("7"), entry("7")] })), patient("7"));
+        // A ward's list is about no one of them, and what lies with the organisation is handed to nobody.
+        assert_eq!(belongs("List", &json!({ "entry": [entry("7"), entry("8")] })), Belongs::Organization);
+        let sent = json!({ "sender": { "reference": "RelatedPerson/3" }, "recipient": [{ "reference": "Device/1" }] });
+        assert_eq!(belongs("Communication", &sent), Belongs::Related(Reference::parse("RelatedPerson/3")));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::fmt;
 use serde_json::Value;
 
 pub use links::{Found, Link, rewrite_links};
-pub(crate) use splice::{Item, Level, level, string_at};
-pub use splice::{Splice, rewrite_references, sealed_form, splice};
+pub(crate) use splice::{Item, level, string_at};
+pub use splice::{Splice, rewrite_references, sealed_form, splice, strip};
 pub use subset::subset;
 
 use scan::Scanner;
@@ -41,6 +41,11 @@ impl Document {
     /// The bytes, given away.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// Bytes and tree, given away.
+    pub fn into_parts(self) -> (Vec<u8>, Value) {
+        (self.bytes, self.value)
     }
 
     /// The tree; numbers keep their text.
@@ -136,7 +141,11 @@ pub fn parse(bytes: &[u8]) -> Result<Document, JsonFault> {
     Ok(Document { bytes: bytes.to_vec(), value })
 }
 
-fn check(bytes: &[u8]) -> Result<(), JsonFault> {
+/// Reads JSON strictly without keeping anything of it.
+///
+/// # Errors
+/// The first fault, with its place.
+pub fn check(bytes: &[u8]) -> Result<(), JsonFault> {
     let mut scanner = Scanner::new(bytes)?;
     while scanner.next()?.is_some() {}
     Ok(())

@@ -10,11 +10,12 @@ pub mod category;
 pub mod compartment;
 pub mod consent;
 pub mod date;
+#[cfg(test)]
+mod fuzz;
 pub mod json;
 pub mod json_path;
 pub mod outcome;
 pub mod provenance;
-pub mod search;
 
 use serde::{Deserialize, Serialize};
 

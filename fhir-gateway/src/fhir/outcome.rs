@@ -185,6 +185,11 @@ pub fn of_rejection(rejection: &Rejection) -> (u16, OperationOutcome) {
     (status, issue.into())
 }
 
+/// What is said of something that went well, to who asks for an outcome.
+pub fn done(text: &str) -> OperationOutcome {
+    Issue::new(Severity::Information, IssueType::Informational).text(text).into()
+}
+
 /// Every code by name, so that a new one does not compile before somebody has thought about its status.
 fn status_of(code: Code) -> (u16, IssueType) {
     match code {

@@ -92,6 +92,19 @@ pub(crate) fn fhir_json(headers: &HeaderMap) -> Result<(), Fault> {
     Err(Fault::new(415, "not-supported", "the body must be application/fhir+json in UTF-8").at("Content-Type"))
 }
 
+/// Checks the media type of a form; a search whose parameters are all in the address needs none.
+///
+/// # Errors
+/// 415 for any other.
+pub(crate) fn form(headers: &HeaderMap, empty: bool) -> Result<(), Fault> {
+    let given = headers.get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap_or_default().to_ascii_lowercase());
+    let media = given.as_deref().and_then(|given| given.split(';').next()).unwrap_or_default().trim();
+    if media == "application/x-www-form-urlencoded" || empty {
+        return Ok(());
+    }
+    Err(Fault::new(415, "not-supported", "the body must be application/x-www-form-urlencoded").at("http.content-type"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use crate::{
     auth::Caller,
     fhir::{capability::RouteRow, json},
     gateway::Gateway,
+    records::Idempotency,
 };
 
 /// What serves a route.
@@ -35,6 +36,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Under what name it is done once, when the client gave it one.
+    pub(crate) idempotency: Option<Idempotency>,
 }
 
 impl Call {
@@ -49,6 +52,17 @@ impl Call {
     /// The value of a path segment, empty when the route has none of that name.
     pub(crate) fn param(&self, name: &str) -> &str {
         self.params.iter().find(|(n, _)| *n == name).map_or("", |(_, v)| v.as_str())
+    }
+
+    /// Path and query below the base, in one form whatever the client's was.
+    pub(crate) fn url(&self) -> String {
+        let path = self.params.iter().fold(self.row.path.to_owned(), |path, (name, value)| {
+            path.replace(&format!("{{{name}}}"), &ids::percent_encode(value))
+        });
+        let encode = ids::percent_encode;
+        let query: Vec<String> = self.query.iter().map(|(n, v)| format!("{}={}", encode(n), encode(v))).collect();
+        let separator = if query.is_empty() { "" } else { "?" };
+        format!("{path}{separator}{}", query.join("&"))
     }
 
     /// The resource type: the path's, or the one that the row is for.
@@ -131,4 +145,27 @@ impl Call {
         }
         self.document()
     }
+}
+
+/// Parameters without those that say in which form the answer is wanted, which is always JSON.
+///
+/// # Errors
+/// 406 when another form is asked for.
+pub(crate) fn without_format(pairs: Vec<(String, String)>) -> Result<Vec<(String, String)>, Fault> {
+    let json = |value: &str| {
+        let media = value.split(';').next().unwrap_or_default().trim();
+        // A `+` that was not encoded is read as a space.
+        matches!(media, "json" | "application/json" | "application/fhir+json" | "application/fhir json" | "text/json")
+    };
+    let mut out = Vec::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        match name.as_str() {
+            "_format" if !json(&value) => {
+                return Err(Fault::new(406, "not-supported", "answers are application/fhir+json").at_parameter(&name));
+            }
+            "_format" | "_pretty" => {}
+            _ => out.push((name, value)),
+        }
+    }
+    Ok(out)
 }

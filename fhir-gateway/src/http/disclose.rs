@@ -79,13 +79,7 @@ pub(crate) async fn reserve(gw: &Gateway) -> Result<Slot, Fault> {
 
 /// What a slot is about, so that its patient sees "possibly disclosed" when no entry comes.
 pub(crate) fn about(caller: &Caller, deed: &Deed) -> About {
-    let account = caller.account().map(|a| a.to_string());
-    About {
-        chart: deed.chart,
-        account: deed.patient,
-        session: deed.session,
-        caller: Some(account.unwrap_or_else(|| caller.client_id.clone())),
-    }
+    About { chart: deed.chart, account: deed.patient, session: deed.session, caller: Some(caller.name()) }
 }
 
 /// What cannot be opened is answered without its reason, which may tell of the record; the log has the record's id.
@@ -152,14 +146,7 @@ pub(crate) fn entry(gw: &Gateway, caller: &Caller, deed: &Deed) -> NewEntry {
         height: Some(head.height),
     };
     let event = EventText::new(audit::render_text(&text, &event));
-    NewEntry {
-        id,
-        event,
-        chart: deed.chart,
-        account: deed.patient,
-        session: deed.session,
-        caller: Some(account.unwrap_or_else(|| caller.client_id.clone())),
-    }
+    NewEntry { id, event, chart: deed.chart, account: deed.patient, session: deed.session, caller: Some(caller.name()) }
 }
 
 /// The query string of a call, as it is audited.

@@ -47,6 +47,23 @@ impl Fault {
         self
     }
 
+    /// Says in what the element at fault stands: a header, an entry of a Bundle. Where no element is named, that is it.
+    #[must_use]
+    pub fn within(self, whole: &str) -> Self {
+        let place = match self.outcome["issue"][0]["expression"][0].as_str() {
+            Some(inner) => format!("{whole}.{inner}"),
+            None => whole.to_owned(),
+        };
+        self.at(place)
+    }
+
+    /// Names the parameter at fault, as R4 has it of what is in the address: `http.` and its name, never its value.
+    #[must_use]
+    pub fn at_parameter(self, name: &str) -> Self {
+        let shown: String = name.chars().take(64).collect();
+        self.at(format!("http.{shown}"))
+    }
+
     /// Gives the stable code that a program may act on.
     #[must_use]
     pub fn code(mut self, code: &str) -> Self {
@@ -127,6 +144,20 @@ impl From<crate::fhir::Fault> for Fault {
     }
 }
 
+impl From<&vouchsafe_fhir_search::Fault> for Fault {
+    /// R4 names a parameter of the address in `expression` as `http.` and its name
+    /// (<https://hl7.org/fhir/R4/operationoutcome-definitions.html#OperationOutcome.issue.expression>).
+    fn from(fault: &vouchsafe_fhir_search::Fault) -> Self {
+        use vouchsafe_fhir_search::FaultKind;
+        let (issue, code) = match fault.kind {
+            FaultKind::NotSupported => ("not-supported", "parameter-not-supported"),
+            FaultKind::Invalid => ("invalid", "parameter-invalid"),
+            FaultKind::TooCostly => ("too-costly", "too-costly"),
+        };
+        Self::new(400, issue, fault.what.as_str()).code(code).at_parameter(&fault.parameter)
+    }
+}
+
 impl From<LedgerError> for Fault {
     fn from(error: LedgerError) -> Self {
         match error {
@@ -168,6 +199,9 @@ impl From<WriteError> for Fault {
             WriteError::NotFound => Self::not_found(),
             WriteError::NotTheSame => Self::invalid("a record keeps its type and its patient").code("another-chart"),
             WriteError::Deleted => Self::new(410, "deleted", "the record is deleted").code("deleted"),
+            WriteError::NotEmpty => {
+                Self::new(409, "conflict", "the chart still holds other records").code("chart-not-empty")
+            }
             WriteError::Twice => Self::invalid("a record is written once in a transaction").code("twice"),
             WriteError::TooLarge(what) => Self::new(413, "too-costly", what).code("too-large"),
             WriteError::Busy => Self { retry_after: Some(1), ..Self::unavailable("too much waits to be written") },

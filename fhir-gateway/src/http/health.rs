@@ -58,9 +58,11 @@ pub(crate) async fn metrics(call: PlainCall) -> Result<Reply, Fault> {
     let gw = &call.gw;
     let head = gw.ledger.head();
     let age = u64::try_from(head.received.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let waiting = u64::try_from(gw.later.waiting()).unwrap_or(u64::MAX);
     let text = gw.metrics.render(&[
         ("vouchsafe_ledger_height", "The newest block's height.", head.height),
         ("vouchsafe_ledger_age_milliseconds", "Time since the newest block was received.", age),
+        ("vouchsafe_requests_waiting", "Requests that are answered later and are not yet.", waiting),
     ]);
     Ok(Reply::bytes(200, text.into_bytes()).header("content-type", "text/plain; version=0.0.4; charset=utf-8"))
 }

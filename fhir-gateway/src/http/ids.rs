@@ -35,10 +35,23 @@ pub(crate) fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> 
     String::from_utf8(out).ok()
 }
 
+/// Percent-encodes everything that is not unreserved (RFC 3986 section 2.3).
+pub(crate) fn percent_encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => char::from(b).to_string(),
+            b => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+/// So many parameters may be in one address or form; the longest search in use has some tens.
+pub(crate) const MOST_PAIRS: usize = 200;
+
 /// A form or query string as pairs, in the order given.
 ///
 /// # Errors
-/// 400 for a broken escape, for text that is not UTF-8, for NUL, and for more than 200 pairs.
+/// 400 for a broken escape, for text that is not UTF-8, for NUL, and for more than [`MOST_PAIRS`] pairs.
 pub(crate) fn pairs(text: &str) -> Result<Vec<(String, String)>, Fault> {
     let bad = || Fault::malformed("the parameters are not percent-encoded UTF-8 without NUL");
     let mut out = Vec::new();
@@ -46,12 +59,21 @@ pub(crate) fn pairs(text: &str) -> Result<Vec<(String, String)>, Fault> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = percent_decode(name, true).ok_or_else(bad)?;
         let value = percent_decode(value, true).ok_or_else(bad)?;
-        if name.contains('\0') || value.contains('\0') || out.len() == 200 {
+        if name.contains('\0') || value.contains('\0') {
             return Err(bad());
+        }
+        if out.len() == MOST_PAIRS {
+            return Err(too_many(&name));
         }
         out.push((name, value));
     }
     Ok(out)
+}
+
+/// The fault of the first parameter that is one too many.
+pub(crate) fn too_many(name: &str) -> Fault {
+    let text = format!("at most {MOST_PAIRS} parameters are read");
+    Fault::new(400, "too-costly", text).code("too-costly").at_parameter(name)
 }
 
 #[cfg(test)]
@@ -71,6 +93,7 @@ mod tests {
     #[test]
     fn broken_escapes_are_refused() {
         assert_eq!(percent_decode("a%20b", false).as_deref(), Some("a b"));
+        assert_eq!(percent_decode(&percent_encode("ä +&=%"), true).as_deref(), Some("ä +&=%"));
         assert_eq!(percent_decode("a+b", true).as_deref(), Some("a b"));
         for bad in ["%", "%2", "%zz", "%ff"] {
             assert_eq!(percent_decode(bad, false), None, "{bad}");

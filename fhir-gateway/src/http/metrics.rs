@@ -18,7 +18,8 @@ pub struct Metrics {
 }
 
 /// The kinds of call told apart.
-pub(crate) const KINDS: [&str; 8] = ["read", "search", "create", "update", "operation", "auth", "peer", "other"];
+pub(crate) const KINDS: [&str; 11] =
+    ["read", "search", "create", "update", "delete", "history", "bundle", "operation", "auth", "peer", "other"];
 
 /// Counts a call as being served while it is held.
 pub(crate) struct InFlight<'a>(&'a AtomicU64);

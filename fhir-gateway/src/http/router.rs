@@ -1,7 +1,7 @@
 //! From a request's method and path to the row of the table that serves it.
 
 use super::{Fault, call::Route, ids};
-use crate::fhir::capability::Method;
+use crate::fhir::capability::{COMPARTMENTS, Method};
 
 /// The row found, and the values of its path's `{…}` segments.
 pub(crate) struct Found {
@@ -31,6 +31,9 @@ pub(crate) fn find(table: &'static [Route], method: Option<Method>, path: &str) 
     let mut allowed: Vec<Method> = Vec::new();
     for route in table {
         let Some(params) = matches(route.row.path, &segments) else { continue };
+        if params.iter().any(|(n, name)| *n == "compartment" && !COMPARTMENTS.contains(&name.as_str())) {
+            continue;
+        }
         if let Some((_, name)) = params.iter().find(|(n, _)| *n == "type")
             && !route.row.types.contains(name)
         {

@@ -11,9 +11,16 @@ use axum::{
     response::Response,
 };
 use futures::FutureExt;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
-use super::{Fault, Reply, admit, body, call::Call, ids, plain, reply, router, routes};
+use super::{
+    Fault, Reply, admit, body,
+    call::{self, Call},
+    ids, later, plain, reply,
+    room::Room,
+    router, routes,
+    writing::once,
+};
 use crate::{
     fhir::capability::{Interaction, Method, Permission, RouteRow},
     gateway::Gateway,
@@ -29,7 +36,7 @@ pub(crate) struct Server {
     peer_bodies: body::Bodies,
     /// Of those who sign in: anybody may send these, so they take nothing from the bodies of those who are signed in.
     auth_bodies: body::Bodies,
-    at_a_time: Semaphore,
+    room: Room,
     patience: Duration,
 }
 
@@ -40,7 +47,7 @@ pub(crate) fn app(gw: Arc<Gateway>) -> Router {
         bodies: body::Bodies::new(limits.body_bytes),
         peer_bodies: body::Bodies::new(crate::peers::MAX_BYTES),
         auth_bodies: body::Bodies::new(AUTH_BYTES),
-        at_a_time: Semaphore::new(limits.concurrent),
+        room: Room::new(limits.concurrent, limits.per_client),
         patience: Duration::from_secs(limits.call_seconds),
         gw,
     };
@@ -73,11 +80,7 @@ impl Server {
     }
 
     async fn serve(&self, request: Request, seen: &mut Seen) -> Result<Reply, Refusal> {
-        let place = self.at_a_time.acquire();
-        let _place = tokio::time::timeout(self.patience, place)
-            .await
-            .map_err(|_| Fault::unavailable("the gateway is busy"))?
-            .map_err(|_| Fault::unavailable("the gateway is stopping"))?;
+        let _place = self.room.place().await?;
         let path = request.uri().path().to_owned();
         match path.strip_prefix("/fhir").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
             Some(rest) => self.fhir(rest, request, seen).await,
@@ -100,25 +103,33 @@ impl Server {
         if let Some(caller) = &caller {
             admit::admit(&self.gw, caller, row).await?;
         }
-        let query = ids::pairs(head.uri.query().unwrap_or_default())?;
+        let _turn = caller.as_ref().map(|caller| self.room.turn(caller.name())).transpose()?;
+        let query = call::without_format(ids::pairs(head.uri.query().unwrap_or_default())?)?;
         let held = match row.method {
             Method::Post | Method::Put | Method::Patch => self.bodies.read(&head.headers, incoming).await?,
             Method::Get | Method::Delete => self.bodies.none(),
         };
         seen.body = held.bytes.len();
-        if needs_body(row) || !held.bytes.is_empty() {
+        if row.path.ends_with("/_search") {
+            body::form(&head.headers, held.bytes.is_empty())?;
+        } else if needs_body(row) || !held.bytes.is_empty() {
             body::fhir_json(&head.headers)?;
         }
-        let call = Call {
+        let mut call = Call {
             gw: Arc::clone(&self.gw),
             row,
             caller,
             params: found.params,
-            query: query.into_iter().filter(|(name, _)| name != "_format" && name != "_pretty").collect(),
+            query,
             headers: head.headers,
             body: held.bytes.clone(),
+            idempotency: None,
         };
-        let served = tokio::time::timeout(self.patience, (found.route.serve)(call)).await;
+        call.idempotency = once::of(&call)?;
+        let served = async {
+            if later::wanted(&call).await? { later::enqueue(&call).await } else { (found.route.serve)(call).await }
+        };
+        let served = tokio::time::timeout(self.patience, served).await;
         Ok(served.map_err(|_| Fault::unavailable("the call took too long"))??)
     }
 
@@ -173,6 +184,9 @@ const fn kind(interaction: Interaction) -> &'static str {
         Interaction::SearchType | Interaction::SearchSystem => "search",
         Interaction::Create => "create",
         Interaction::Update => "update",
+        Interaction::Delete => "delete",
+        Interaction::HistoryInstance | Interaction::HistoryType | Interaction::HistorySystem => "history",
+        Interaction::Bundle => "bundle",
         Interaction::Operation => "operation",
         _ => "other",
     }
@@ -180,7 +194,7 @@ const fn kind(interaction: Interaction) -> &'static str {
 
 /// A create or an update without a body is a mistake; an operation without parameters is not.
 const fn needs_body(row: &RouteRow) -> bool {
-    matches!(row.interaction, Interaction::Create | Interaction::Update)
+    matches!(row.interaction, Interaction::Create | Interaction::Update | Interaction::Bundle)
 }
 
 /// Checks that the client takes JSON.

@@ -73,4 +73,7 @@ impl Ledger for EmbeddedLedger {
         });
         Ok(BlockStream::new(Box::pin(blocks)))
     }
+    async fn ended(&self) -> Option<String> {
+        self.node.ended().await
+    }
 }

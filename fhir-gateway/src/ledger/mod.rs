@@ -93,6 +93,12 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// When the ledger cannot be read.
     async fn subscribe(&self, from: u64) -> Result<BlockStream, LedgerError>;
+
+    /// Waits until the ledger will never answer again in this process, and says why; none when it was told to stop. One that
+    /// is away and may come back does not end.
+    async fn ended(&self) -> Option<String> {
+        std::future::pending().await
+    }
 }
 
 /// Why the ledger did not do it.

@@ -4,7 +4,7 @@
 //! whether that organisation may still speak.
 
 use serde::{Deserialize, Serialize};
-use vouchsafe_types::{AccountId, Code, Handle, OkpJwk, Rejection, RequestId, TimeMs, jws};
+use vouchsafe_types::{AccountId, Code, Handle, OkpJwk, RecordId, Rejection, RequestId, TimeMs, jws};
 
 /// The `typ` of a message's JWS.
 pub const TYP: &str = "vouchsafe/peer";
@@ -53,6 +53,15 @@ pub enum Message {
         /// Which chart.
         handle: Handle,
     },
+    /// Asks a custodian what a chart's map says of these records; the answer is an `Evidence`.
+    Leaves {
+        /// Which of its charts.
+        handle: Handle,
+        /// Which records.
+        records: Vec<RecordId>,
+    },
+    /// Asks for the blobs of these addresses; the answer is a CAR with those that are there.
+    Blobs(Vec<String>),
 }
 
 impl Message {
@@ -64,6 +73,8 @@ impl Message {
             Self::Manifest(_) => "manifest",
             Self::Receipt(_) => "receipt",
             Self::Pull { .. } => "pull",
+            Self::Leaves { .. } => "leaves",
+            Self::Blobs(_) => "blobs",
         }
     }
 }

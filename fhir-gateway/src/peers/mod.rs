@@ -6,6 +6,7 @@
 pub mod message;
 
 mod blocks;
+mod car;
 mod receive;
 mod send;
 
@@ -22,10 +23,10 @@ use vouchsafe_types::AccountId;
 
 use crate::gateway::Gateway;
 
-pub use blocks::{FetchFault, fetch, serve_raw};
+pub use blocks::{FetchFault, fetch, fetch_all, fetch_some, serve_raw};
 pub use message::{MAX_BYTES, Message};
 pub use receive::receive;
-pub use send::{PeerError, broadcast, deliver, pull, send};
+pub use send::{PeerError, ask, broadcast, deliver, pull, send};
 
 /// How long one exchange with a peer may take.
 const EXCHANGE: Duration = Duration::from_secs(10);
@@ -74,6 +75,11 @@ impl Peers {
     /// All organisations that ever had an endpoint.
     pub fn known(&self) -> Vec<AccountId> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    /// Forgets the ciphertext that came from others.
+    pub fn forget_blobs(&self) {
+        *self.blobs.lock().unwrap_or_else(PoisonError::into_inner) = BlobCache::default();
     }
 
     fn cached(&self, cid: &Cid) -> Option<Bytes> {

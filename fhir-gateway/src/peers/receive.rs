@@ -8,7 +8,10 @@ use vouchsafe_types::{
     state::{CredentialStatus, KeyRole},
 };
 
-use super::message::{self, MAX_BYTES, Message};
+use super::{
+    blocks,
+    message::{self, MAX_BYTES, Message},
+};
 use crate::{
     consents::{self, ledger_fault},
     gateway::Gateway,
@@ -68,16 +71,21 @@ async fn act(gw: &Arc<Gateway>, from: AccountId, message: Message) -> Result<Rep
         // Taking it again stores the same, so that a receipt that could not be taken may come again.
         Message::Receipt(jwe) => sessions::receipts::take(gw, from, &jwe).await,
         Message::Pull { custodian, handle } => return answer_pull(gw, custodian, handle).await,
+        Message::Leaves { handle, records } => return sessions::evidence::answer(gw, handle, &records),
+        Message::Blobs(addresses) => return blocks::answer(gw, &addresses).await,
     }?;
     Ok(Reply::bytes(200, b"{}".to_vec()).header("content-type", "application/json"))
 }
 
 async fn directory(gw: &Arc<Gateway>, entries: Vec<String>) -> Result<(), Fault> {
-    for entry in entries {
-        // One bad entry must not keep the good ones away; the directory checks each custodian's signature.
-        if let Err(error) = gw.directory.put(&entry).await {
-            tracing::warn!(%error, "a replicated directory entry is refused");
+    // One bad entry must not keep the good ones away; the directory checks each custodian's signature.
+    match gw.directory.put_all(&entries).await {
+        Ok(refused) => {
+            for error in refused {
+                tracing::warn!(%error, "a replicated directory entry is refused");
+            }
         }
+        Err(error) => tracing::warn!(%error, "replicated directory entries are not kept"),
     }
     Ok(())
 }

@@ -96,8 +96,16 @@ pub async fn broadcast(gw: &Arc<Gateway>, message: &Message, wait: Duration) {
 /// # Errors
 /// When the custodian is away or answers something else.
 pub async fn pull(gw: &Gateway, custodian: AccountId, handle: Handle) -> Result<Vec<String>, PeerError> {
-    let answer = post(gw, custodian, Message::Pull { custodian, handle }).await?;
+    let answer = ask(gw, custodian, Message::Pull { custodian, handle }).await?;
     serde_json::from_slice(&answer).map_err(|_| PeerError::Form)
+}
+
+/// Asks an organisation, and gives its answer as it came.
+///
+/// # Errors
+/// When it is away or refuses.
+pub async fn ask(gw: &Gateway, of: AccountId, message: Message) -> Result<bytes::Bytes, PeerError> {
+    post(gw, of, message).await
 }
 
 /// The address of an organisation's gateway.
@@ -193,12 +201,12 @@ async fn post(gw: &Gateway, to: AccountId, message: Message) -> Result<bytes::By
     if !status.is_success() {
         return Err(PeerError::Refused(status.as_u16()));
     }
-    whole(&mut answer, ANSWER).await?.ok_or(PeerError::Form)
+    read_whole(&mut answer, ANSWER).await?.ok_or(PeerError::Form)
 }
 
 /// Reads an answer as it comes, and stops when it is longer than it may be: what it says of its own length is the
 /// peer's word. None when it is too long.
-pub(super) async fn whole(
+pub(super) async fn read_whole(
     answer: &mut reqwest::Response,
     limit: usize,
 ) -> Result<Option<bytes::Bytes>, reqwest::Error> {
@@ -247,9 +255,7 @@ impl Refresh for PullMissing {
             return Err("the own directory cannot be asked of others".to_owned());
         }
         let entries = pull(&gw, custodian, handle).await.map_err(|e| e.to_string())?;
-        for entry in entries {
-            gw.directory.put(&entry).await.map_err(|e| e.to_string())?;
-        }
-        Ok(())
+        let refused = gw.directory.put_all(&entries).await.map_err(|e| e.to_string())?;
+        refused.into_iter().next().map_or(Ok(()), |fault| Err(fault.to_string()))
     }
 }

@@ -13,8 +13,8 @@ use super::{Directory, WriteError};
 use crate::{
     foundation::Foundation,
     ledger::View,
-    seal::{CustodyKey, CustodyRoot, PatientKey, WrappedKey, oaep},
-    store::{StoreError, Table},
+    seal::{CustodyKey, CustodyRoot, PatientKey, UnwrapError, WrappedKey, oaep},
+    store::{StoreError, Table, WriteBatch},
 };
 
 /// chart → `Stored`.
@@ -45,6 +45,27 @@ struct Stored {
     custody: WrappedKey,
     /// Likewise; none for the organisation's own chart.
     patient: Option<WrappedKey>,
+}
+
+/// A chart that comes into being with its Patient resource, as it will lie in the database.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Opening(Stored);
+
+impl Opening {
+    /// Adds the chart to a batch.
+    pub(super) fn write(&self, batch: &mut WriteBatch) {
+        batch.put_json(CHARTS, self.0.chart.id.0, &self.0);
+    }
+}
+
+/// A chart and the keys that open it.
+pub(super) struct ChartKeys {
+    pub(super) chart: Chart,
+    /// Wraps data keys for this custodian.
+    pub(super) custody: CustodyKey,
+    /// Wraps them for the patient; none for the organisation's own chart.
+    pub(super) patient: Option<PatientKey>,
 }
 
 /// All charts of this custodian, with their keys. Cheap to clone.
@@ -137,35 +158,39 @@ impl Charts {
         self.inner.organization.clone()
     }
 
-    /// Opens a chart for a new Patient resource, with keys of its own.
-    ///
-    /// # Errors
-    /// `Conflict` when there is one; else when the database cannot write.
-    pub async fn open_chart(&self, id: RecordId) -> Result<Chart, WriteError> {
-        let _changing = self.inner.changing.lock().await;
-        if self.by_id(&id).is_some() {
-            return Err(WriteError::Conflict { have: 1 });
-        }
-        let stored = fresh(&self.inner.root, id, true);
-        let chart = stored.chart.clone();
-        self.write(stored).await?;
-        Ok(chart)
+    /// A chart for a new Patient resource, with keys of its own. It exists once it is `opened`.
+    pub(super) fn fresh(&self, id: RecordId) -> Opening {
+        Opening(fresh(&self.inner.root, id, true))
     }
 
-    /// Forgets a chart whose Patient resource was not written after all.
-    pub(super) async fn discard(&self, id: &RecordId) -> Result<(), WriteError> {
-        let _changing = self.inner.changing.lock().await;
-        self.inner.ground.db.remove(CHARTS, &id.0).await?;
-        let mut known = self.inner.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stored) = known.by_id.remove(id) {
-            known.by_handle.remove(&stored.chart.handle);
-        }
-        Ok(())
+    /// Takes a chart that was written beside its Patient resource. That the database has it is the caller's part.
+    pub(super) fn opened(&self, opening: Opening) {
+        self.inner.known.write().unwrap_or_else(PoisonError::into_inner).set(opening.0);
     }
 
-    /// The ids of all patients' charts.
-    pub(super) fn patients(&self) -> Vec<RecordId> {
-        self.known(|known| known.by_id.values().filter(|s| s.patient.is_some()).map(|s| s.chart.id).collect())
+    /// All charts.
+    pub(crate) fn all(&self) -> Vec<Chart> {
+        self.known(|known| known.by_id.values().map(|stored| stored.chart.clone()).collect())
+    }
+
+    /// A chart with its keys.
+    pub(super) fn keys(&self, id: &RecordId) -> Result<ChartKeys, WriteError> {
+        self.unwrapped(&self.stored(id)?)
+    }
+
+    /// The same of a chart that does not exist yet.
+    pub(super) fn keys_of(&self, opening: &Opening) -> Result<ChartKeys, WriteError> {
+        self.unwrapped(&opening.0)
+    }
+
+    fn unwrapped(&self, stored: &Stored) -> Result<ChartKeys, WriteError> {
+        let unopened = |e: UnwrapError| WriteError::Unavailable(e.to_string());
+        let root = &self.inner.root;
+        Ok(ChartKeys {
+            chart: stored.chart.clone(),
+            custody: root.unwrap_at_rest(&stored.custody).map_err(unopened)?,
+            patient: stored.patient.map(|wrap| root.unwrap_at_rest(&wrap)).transpose().map_err(unopened)?,
+        })
     }
 
     async fn write(&self, stored: Stored) -> Result<(), StoreError> {

@@ -23,6 +23,9 @@ pub enum WriteError {
     /// The latest version says that the record is deleted.
     #[error("the record is deleted")]
     Deleted,
+    /// A Patient is not deleted while the chart holds other records.
+    #[error("the chart still holds other records")]
+    NotEmpty,
     /// One submission names the record twice.
     #[error("a submission writes a record once")]
     Twice,
@@ -118,6 +121,7 @@ impl From<LedgerError> for WriteError {
     fn from(e: LedgerError) -> Self {
         match e {
             LedgerError::Rejected(rejection) => Self::Rejected(rejection),
+            LedgerError::Busy => Self::Busy,
             other => Self::Unavailable(other.to_string()),
         }
     }

@@ -4,6 +4,7 @@
 //! out nothing that it did not verify against the ledger's head.
 
 pub mod charts;
+mod check;
 pub mod directory;
 mod error;
 mod index;
@@ -15,13 +16,16 @@ mod submission;
 mod universe;
 
 pub use charts::{Chart, Charts};
+pub use check::CheckReport;
 pub use directory::{Directory, DirectoryEntry, DirectoryFault, KeyEntry, New, Refresh};
 pub use error::{OpenError, SubmitError, WriteError};
+pub use index::IndexCheck;
 pub use opened::Opened;
 pub use own::Records;
-pub use row::{Actor, Header, LaterVersion, ProofParts, RecordRow, Write};
+pub use row::{Actor, Header, LaterVersion, ProofParts, RecordRow};
 pub use submission::{
-    Act, ActKind, Condition, Done, HistoryCursor, HistoryPage, HistoryPart, Idempotency, Scope, Submission, Written,
+    Act, ActKind, Condition, Done, HistoryCursor, HistoryPage, HistoryPart, Idempotency, Repeated, Scope, Submission,
+    Written,
 };
 pub use universe::{OwnKey, OwnUniverse};
 

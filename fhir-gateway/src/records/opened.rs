@@ -19,31 +19,39 @@ use super::RecordRow;
 const MOST: usize = 64 << 20;
 /// What was not used for so long leaves memory.
 const UNUSED: Duration = Duration::from_secs(300);
-/// What an entry costs besides its bytes.
-const OVERHEAD: usize = 256;
+/// What an entry costs besides its bytes, its row among it.
+const OVERHEAD: usize = 512;
 
 /// The bytes of a version; they leave memory zeroed.
 pub(super) struct Plain {
     pub(super) commitment: Hash32,
     sealed_form: Zeroizing<Vec<u8>>,
     served: OnceLock<Zeroizing<Vec<u8>>>,
+    /// The row of the latest version, so that a page of what was opened lately reads nothing.
+    row: OnceLock<Arc<RecordRow>>,
 }
 
 /// An opened version.
 pub struct Opened {
     plain: Arc<Plain>,
     /// What is known of it.
-    pub row: RecordRow,
+    pub row: Arc<RecordRow>,
 }
 
 impl Opened {
-    pub(super) const fn new(plain: Arc<Plain>, row: RecordRow) -> Self {
-        Self { plain, row }
+    pub(super) fn new(plain: Arc<Plain>, row: RecordRow) -> Self {
+        Self { plain, row: Arc::new(row) }
+    }
+
+    /// What was kept with its row.
+    pub(super) fn kept(plain: Arc<Plain>) -> Option<Self> {
+        let row = Arc::clone(plain.row.get()?);
+        Some(Self { plain, row })
     }
 
     /// A version that was written this moment, with the bytes that were sealed.
     pub fn written(sealed_form: Zeroizing<Vec<u8>>, row: RecordRow) -> Self {
-        Self { plain: Arc::new(Plain::new(row.commitment, sealed_form)), row }
+        Self::new(Arc::new(Plain::new(row.commitment, sealed_form)), row)
     }
 
     /// The exact bytes that were sealed.
@@ -65,7 +73,12 @@ impl std::fmt::Debug for Opened {
 
 impl Plain {
     pub(super) const fn new(commitment: Hash32, sealed_form: Zeroizing<Vec<u8>>) -> Self {
-        Self { commitment, sealed_form, served: OnceLock::new() }
+        Self { commitment, sealed_form, served: OnceLock::new(), row: OnceLock::new() }
+    }
+
+    /// Keeps the row with it.
+    pub(super) fn with_row(&self, row: &RecordRow) {
+        self.row.get_or_init(|| Arc::new(row.clone()));
     }
 
     /// The sealed form, and what is served, which is a little longer.

@@ -1,21 +1,26 @@
 //! The own records of this custodian: written through the outbox, opened only when verified.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use tokio::sync::broadcast;
-use vouchsafe_types::{Hash32, RecordId, keys, merkle::MapProof, state::Head};
+use vouchsafe_types::{
+    Hash32, RecordId, keys,
+    merkle::{MapLeaf, MapProof, RecordMap},
+    state::Head,
+};
 use zeroize::Zeroizing;
 
 use super::{
-    Act, ActKind, Charts, Directory, DirectoryEntry, HistoryPage, HistoryPart, LaterVersion, OpenError, Opened,
-    OwnUniverse, ProofParts, RecordRow, Scope, Submission, SubmitError, Write, WriteError, Written,
+    Chart, Charts, Directory, DirectoryEntry, HistoryPage, HistoryPart, Idempotency, LaterVersion, OpenError, Opened,
+    OwnUniverse, ProofParts, RecordRow, Repeated, Scope, Submission, SubmitError, WriteError, Written,
     directory::ciphertext_hash,
-    index::Index,
+    index::{Catalog, Index, IndexCheck, TRIES},
     opened::{Lately, Plain},
-    outbox::{Kind, Outbox},
+    outbox::Outbox,
 };
 use crate::{
     audit::{About, Audit},
@@ -36,16 +41,16 @@ const NEWS: usize = 4_096;
 /// The own records. Cheap to clone.
 #[derive(Clone)]
 pub struct Records {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    ground: Foundation,
-    charts: Charts,
-    directory: Directory,
+pub(super) struct Inner {
+    pub(super) ground: Foundation,
+    pub(super) charts: Charts,
+    pub(super) directory: Directory,
     audit: Audit,
     index: Index,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     new: broadcast::Sender<RecordRow>,
     lately: Lately,
 }
@@ -71,8 +76,9 @@ impl Records {
         audit: Audit,
     ) -> Result<Self, WriteError> {
         let new = broadcast::Sender::new(NEWS);
-        let outbox = Outbox::start(ground.clone(), charts.clone(), directory.clone(), new.clone()).await?;
-        let index = Index::new(ground.db.clone());
+        let index = Index::open(ground.db.clone())?;
+        let outbox =
+            Outbox::start(ground.clone(), charts.clone(), directory.clone(), index.clone(), new.clone()).await?;
         let lately = Lately::default();
         let inner = Arc::new(Inner { ground, charts, directory, audit, index, outbox, new, lately });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
@@ -84,42 +90,13 @@ impl Records {
         self.inner.outbox.stop().await;
     }
 
-    /// A fresh id.
+    /// A fresh id: 48 bits of the time in milliseconds, then 80 random ones. Records that come together lie together in the
+    /// database, and an id tells nothing that the version's time does not tell.
     pub fn new_id() -> RecordId {
-        Foundation::new_id()
-    }
-
-    /// Writes a new record; on return its anchor is in a block.
-    ///
-    /// # Errors
-    /// `WriteError`; then nothing is kept, but for `Unavailable`, of which it is not known.
-    pub async fn create(&self, write: Write) -> Result<RecordRow, WriteError> {
-        self.create_with_id(Self::new_id(), write).await
-    }
-
-    /// Writes a new record under an id that the caller made with `new_id`. A Patient's is its chart's, which is opened.
-    ///
-    /// # Errors
-    /// `Conflict` when there is one with this id; else as `create`.
-    pub async fn create_with_id(&self, id: RecordId, write: Write) -> Result<RecordRow, WriteError> {
-        let opens = write.resource_type == "Patient" && write.chart == id;
-        if opens {
-            self.inner.charts.open_chart(id).await?;
-        }
-        let result = self.inner.outbox.write(id, Kind::Create, write).await;
-        // A write whose fate is not known may still come; a restart forgets the chart if it did not.
-        if opens && matches!(&result, Err(e) if !matches!(e, WriteError::Unavailable(_))) {
-            self.inner.charts.discard(&id).await?;
-        }
-        result
-    }
-
-    /// Writes the next version of a record, if the latest is the one that `if_match` names.
-    ///
-    /// # Errors
-    /// `Conflict` when another version is the latest, `NotFound`, `NotTheSame`, or as `create`.
-    pub async fn update(&self, id: RecordId, if_match: Option<u64>, write: Write) -> Result<RecordRow, WriteError> {
-        self.inner.outbox.write(id, Kind::Update { if_match }, write).await
+        let RecordId(mut id) = Foundation::new_id();
+        let now = (crate::clock::system())().0.to_be_bytes();
+        id[..6].copy_from_slice(&now[2..]);
+        RecordId(id)
     }
 
     /// Does all acts of a submission or none; on return their one anchor is in a block. The answers come in the order of
@@ -128,16 +105,24 @@ impl Records {
     /// # Errors
     /// `SubmitError`; then nothing is kept, but for `Unavailable`, of which it is not known.
     pub async fn submit(&self, submission: Submission) -> Result<Vec<Written>, SubmitError> {
-        let Submission { acts, session, by, .. } = submission;
-        let [act] = <[Act; 1]>::try_from(acts).map_err(|_| WriteError::TooLarge("one act, until the next commits"))?;
-        let Act { id, kind, resource_type, chart, sealed_form, value } = act;
-        let write = Write { resource_type, sealed_form, value, chart, session, by };
-        let row = match kind {
-            ActKind::Create => self.create_with_id(id, write).await?,
-            ActKind::Update { if_match } => self.update(id, if_match, write).await?,
-            ActKind::Delete { .. } => unimplemented!("written in the next commits"),
-        };
-        Ok(vec![Written::of(row, false)])
+        self.inner.outbox.submit(submission, self).await
+    }
+
+    /// What was done under an idempotency key before; none when nothing was.
+    ///
+    /// # Errors
+    /// `KeyReused` when another request had the key; when the database cannot be read.
+    pub fn before(&self, once: &Idempotency) -> Result<Option<Repeated>, SubmitError> {
+        self.inner.outbox.before(once, &self.inner.index)
+    }
+
+    /// Keeps an idempotency key of a request for which nothing had to be written. Who calls this sees to it that no other
+    /// request with the key is under way.
+    ///
+    /// # Errors
+    /// When the database cannot write.
+    pub async fn remember(&self, once: &Idempotency, note: String) -> Result<(), SubmitError> {
+        Ok(self.inner.outbox.remember(once, note).await?)
     }
 
     /// What happened to records, in the order of commits, the newest first.
@@ -145,8 +130,7 @@ impl Records {
     /// # Errors
     /// When the database cannot be read, or what it says was altered.
     pub fn history(&self, scope: &Scope, part: &HistoryPart) -> Result<HistoryPage, OpenError> {
-        let _ = (scope, part);
-        unimplemented!("written in the next commits")
+        self.inner.index.history(scope, part)
     }
 
     /// The own records as a search sees them: those in some charts, or in all.
@@ -191,28 +175,86 @@ impl Records {
         Ok(rows)
     }
 
-    /// The latest versions of a chart's records, of one type or of all.
+    /// The latest versions of a chart's records that are not deleted, of one type or of all.
     ///
     /// # Errors
-    /// When the database cannot be read, or a row was altered, is an old one or is missing.
+    /// When the database cannot be read, or what the index says of the chart was altered, is old or is missing.
     pub fn list(&self, chart: &RecordId, resource_type: Option<&str>) -> Result<Vec<RecordRow>, OpenError> {
-        let known = match self.inner.charts.by_id(chart) {
-            Some(chart) => self.inner.directory.own_map(&chart.handle)?.len(),
-            None => return Ok(Vec::new()),
-        };
-        let rows = self.inner.index.of_chart(chart, resource_type)?;
-        if resource_type.is_none() && rows.len() < known {
-            return Err(OpenError::Integrity("the index leaves out records of this chart".into()));
+        let mut rows = Vec::new();
+        for id in self.lying(chart, resource_type)? {
+            // Deleted meanwhile it is none any more.
+            rows.extend(self.row(&id, None)?.filter(|row| !row.tombstone));
         }
-        rows.into_iter().map(|row| self.latest(row)).collect()
+        Ok(rows)
     }
 
-    /// The latest versions of all own records of a type.
+    /// The latest versions of all own records of a type that are not deleted.
     ///
     /// # Errors
-    /// When the database cannot be read, or a row was altered or is an old one.
+    /// When the database cannot be read, or what the index says was altered or is old.
     pub fn list_type(&self, resource_type: &str) -> Result<Vec<RecordRow>, OpenError> {
-        self.inner.index.of_type(resource_type)?.into_iter().map(|row| self.latest(row)).collect()
+        let mut rows = Vec::new();
+        for chart in self.inner.index.charts(None, usize::MAX) {
+            rows.extend(self.list(&chart, Some(resource_type))?);
+        }
+        Ok(rows)
+    }
+
+    /// Which records a chart's blocks hold.
+    fn lying(&self, chart: &RecordId, resource_type: Option<&str>) -> Result<Vec<RecordId>, OpenError> {
+        for _ in 0..TRIES {
+            let Some(catalog) = self.catalog(chart, true)? else { return Ok(Vec::new()) };
+            if let Some(ids) = self.inner.index.records_of(chart, &catalog, resource_type)? {
+                return Ok(ids);
+            }
+            self.inner.index.forget(chart);
+        }
+        Err(OpenError::Integrity("the index's blocks are not those of its catalog".into()))
+    }
+
+    /// What the index has of a chart, at the root that the chart's map has: then nothing is left out and nothing is old.
+    /// With `build` the map is built when it is not in memory; without, the index is then taken as it is.
+    pub(super) fn catalog(&self, chart: &RecordId, build: bool) -> Result<Option<Arc<Catalog>>, OpenError> {
+        let Inner { index, directory, charts, .. } = &*self.inner;
+        for attempt in 0..TRIES {
+            let catalog = index.catalog(chart)?;
+            let handle = match &catalog {
+                Some(catalog) => catalog.handle,
+                None => match charts.by_id(chart) {
+                    Some(chart) => chart.handle,
+                    None => return Ok(None),
+                },
+            };
+            let Some((committed, pending)) = directory.own_roots(&handle, build)? else { return Ok(catalog) };
+            let root = catalog.as_ref().map_or_else(|| RecordMap::new().root(), |catalog| catalog.root);
+            if root == committed || Some(root) == pending {
+                return Ok(catalog);
+            }
+            // An anchor was committed between the two looks.
+            index.forget(chart);
+            if attempt > TRIES / 2 {
+                // The map follows the database at once, unless its thread was put aside.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Err(OpenError::Integrity("the index of this chart is not at the root of the chart's map".into()))
+    }
+
+    pub(super) fn index(&self) -> &Index {
+        &self.inner.index
+    }
+
+    /// Compares all of the index with itself and with the charts' maps. Nothing may be written meanwhile.
+    ///
+    /// # Errors
+    /// When the database cannot be read. What was altered is a fault among those found.
+    pub fn check_index(&self) -> Result<IndexCheck, OpenError> {
+        let Inner { index, directory, charts, .. } = &*self.inner;
+        let known: Vec<RecordId> = charts.all().into_iter().map(|chart| chart.id).collect();
+        index.check(&known, |chart, catalog| {
+            let handle = catalog.map(|catalog| catalog.handle).or_else(|| charts.by_id(chart).map(|c| c.handle));
+            handle.map_or_else(|| Ok(RecordMap::new()), |handle| Ok(directory.own_map(&handle)?))
+        })
     }
 
     /// Opens a version, verified: its leaf under the ledger's head, the chain of versions, the blob's hash and the
@@ -249,7 +291,7 @@ impl Records {
             let ledger = proofs.pop().ok_or_else(|| OpenError::Unavailable("the ledger gave no proof".into()))?;
             // The chart may have moved on between the two.
             if proved_value(&ledger).and_then(|value| Head::from_bytes(&value)).as_ref() == Some(&verified.head) {
-                return self.parts(row, opened, verified, ledger);
+                return self.parts(row, &opened, verified, ledger);
             }
         }
         Err(OpenError::Unavailable("the chart is being written to".into()))
@@ -258,7 +300,7 @@ impl Records {
     fn parts(
         &self,
         row: &RecordRow,
-        opened: Opened,
+        opened: &Opened,
         verified: Verified,
         ledger: LedgerProof,
     ) -> Result<ProofParts, OpenError> {
@@ -281,6 +323,18 @@ impl Records {
         })
     }
 
+    /// Of some records of a chart those that were opened and verified lately, if the ledger's head says at this moment that
+    /// each is its record's latest version: one look at the head for a page, and none at the disk.
+    pub async fn lately(&self, _permit: &Permit, chart: &Chart, records: &[RecordId]) -> HashMap<RecordId, Opened> {
+        let Ok(leaves) = self.inner.directory.own_leaves(&chart.handle, records).await else { return HashMap::new() };
+        let kept = |leaf: MapLeaf| {
+            let plain = self.inner.lately.get(&leaf.record, leaf.version.0)?;
+            let same = leaf.commitment == plain.commitment && !leaf.tombstone;
+            Some((leaf.record, Opened::kept(plain).filter(|_| same)?))
+        };
+        leaves.into_iter().filter_map(kept).collect()
+    }
+
     async fn open_verified(&self, permit: &Permit, row: &RecordRow) -> Result<(Opened, Verified), OpenError> {
         let verified = self.verify(row).await?;
         let cid = parse_cid(&verified.entry.cid).map_err(|e| OpenError::Integrity(e.to_string()))?;
@@ -292,6 +346,7 @@ impl Records {
             .map_err(|e| OpenError::Integrity(e.to_string()))?;
         let plain = Arc::new(Plain::new(anchored, sealed_form));
         if verified.later.is_empty() {
+            plain.with_row(row);
             self.inner.lately.keep(row.id, row.version.0, &plain);
         }
         Ok((Opened::new(plain, row.clone()), verified))
@@ -327,7 +382,7 @@ impl Records {
     }
 
     /// A version without its content, its commitment recomputed.
-    fn tell(&self, row: &RecordRow) -> Result<LaterVersion, OpenError> {
+    pub(super) fn tell(&self, row: &RecordRow) -> Result<LaterVersion, OpenError> {
         let commitment_key = record::commitment_key(&self.data_key(row)?);
         let ciphertext_hash = ciphertext_hash(&row.cid)?;
         let commitment = record::commitment(
@@ -395,7 +450,10 @@ async fn sweep(records: Weak<Inner>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         match records.upgrade() {
-            Some(inner) => inner.lately.sweep(),
+            Some(inner) => {
+                inner.lately.sweep();
+                inner.index.sweep();
+            }
             None => return,
         }
     }

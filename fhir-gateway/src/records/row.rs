@@ -1,8 +1,5 @@
 //! What is known of one version of one record, and what is asked to be written.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use vouchsafe_types::{
     AccountId, Count, Handle, Hash32, Kid, RecordId, SessionId, TimeMs,
@@ -13,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::DirectoryEntry;
 use crate::{
-    fhir::{category::Category, date::DateRange, search::SearchFacts},
+    fhir::{category::Category, date::DateRange},
     seal::WrappedKey,
 };
 
@@ -27,29 +24,6 @@ pub struct Actor {
     pub account: Option<AccountId>,
     /// The agent key, when the person acted by the organisation's system under a mandate.
     pub agent: Option<Kid>,
-}
-
-/// A version to be written.
-#[derive(Clone)]
-pub struct Write {
-    /// Its FHIR type.
-    pub resource_type: String,
-    /// The exact bytes that are sealed.
-    pub sealed_form: Bytes,
-    /// The same, parsed, for the index.
-    pub value: Arc<serde_json::Value>,
-    /// The chart that it belongs to.
-    pub chart: RecordId,
-    /// The session in which a doctor uploads it.
-    pub session: Option<SessionId>,
-    /// Who writes.
-    pub by: Actor,
-}
-
-impl std::fmt::Debug for Write {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Write({} bytes)", self.sealed_form.len())
-    }
 }
 
 /// One version of one record. Sealed at rest like everything in the database.
@@ -76,8 +50,10 @@ pub struct RecordRow {
     pub plaintext_hash: Hash32,
     /// The blob's address.
     pub cid: String,
-    /// What it can be found by, its category and its date.
-    pub facts: SearchFacts,
+    /// Its category for consent.
+    pub(super) category: Category,
+    /// When what it tells of happened.
+    pub(super) date: Option<DateRange>,
     /// Who wrote it.
     pub by: Actor,
     /// The session in which it was uploaded.
@@ -93,12 +69,12 @@ pub struct RecordRow {
 impl RecordRow {
     /// Its category for consent.
     pub const fn category(&self) -> Category {
-        self.facts.category
+        self.category
     }
 
     /// When what it tells of happened.
     pub const fn date(&self) -> Option<DateRange> {
-        self.facts.date
+        self.date
     }
 }
 

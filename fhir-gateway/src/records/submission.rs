@@ -18,6 +18,8 @@ pub struct Submission {
     pub conditions: Vec<Condition>,
     /// The client's name for this request, under which it is done once.
     pub idempotency: Option<Idempotency>,
+    /// What is kept with the idempotency key besides, and handed back by `Records::before`.
+    pub note: String,
     /// The session in which a doctor uploads.
     pub session: Option<SessionId>,
     /// Who writes.
@@ -27,7 +29,7 @@ pub struct Submission {
 impl Submission {
     /// Acts that rest on nothing.
     pub const fn new(acts: Vec<Act>, session: Option<SessionId>, by: Actor) -> Self {
-        Self { acts, conditions: Vec::new(), idempotency: None, session, by }
+        Self { acts, conditions: Vec::new(), idempotency: None, note: String::new(), session, by }
     }
 
     /// How many bytes of records it carries.
@@ -105,6 +107,15 @@ pub struct Idempotency {
     pub request: Hash32,
 }
 
+/// What was done under an idempotency key before.
+#[derive(Clone, PartialEq)]
+pub struct Repeated {
+    /// The versions written, in the order of the acts.
+    pub rows: Vec<RecordRow>,
+    /// What was kept with them.
+    pub note: String,
+}
+
 /// What was done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
@@ -154,6 +165,22 @@ pub enum Scope {
 /// A place in a history. It names nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HistoryCursor(pub(super) u64, pub(super) u32);
+
+impl HistoryCursor {
+    /// The place as bytes, for a link.
+    pub fn to_bytes(self) -> [u8; 12] {
+        let mut out = [0; 12];
+        out[..8].copy_from_slice(&self.0.to_be_bytes());
+        out[8..].copy_from_slice(&self.1.to_be_bytes());
+        out
+    }
+
+    /// Takes the bytes that `to_bytes` gave.
+    pub fn from_bytes(bytes: [u8; 12]) -> Self {
+        let height = u64::from_be_bytes(std::array::from_fn(|at| bytes[at]));
+        Self(height, u32::from_be_bytes(std::array::from_fn(|at| bytes[8 + at])))
+    }
+}
 
 /// Versions, the newest first.
 #[derive(Debug, Default)]

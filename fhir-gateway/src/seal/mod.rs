@@ -16,7 +16,9 @@ mod der;
 mod primitives;
 
 pub use device::DeviceKeys;
-pub use keys::{CustodyKey, CustodyRoot, DataKey, GrantKey, KeyWrapping, PatientKey, StoreKey, WrappedKey};
+pub use keys::{
+    CustodyKey, CustodyRoot, DataKey, GrantKey, KeyWrapping, PatientKey, StoreKey, UnwrapError, WrappedKey,
+};
 pub use keystore::{FileKeystore, Keystore, KeystoreError};
 pub use oaep::{RsaUnwrap, WrappedToRsa};
 pub use record::{Aad, OpenError, Sealed, SealedRecord};

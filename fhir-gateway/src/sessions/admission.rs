@@ -30,6 +30,11 @@ impl Admission {
         Some(Self { detail: sealed.detail.clone(), categories })
     }
 
+    /// True when the grant names this category, whatever the dates.
+    pub fn names(&self, category: Category) -> bool {
+        self.categories.contains(&category)
+    }
+
     /// True when a record of this category and clinical date may be released; one without such a date by the day on which
     /// it was written.
     pub fn admits(&self, category: Category, date: Option<DateRange>, written: TimeMs) -> bool {
@@ -47,7 +52,7 @@ fn admitted_categories(sealed: &SealedDetail, terms: &Terms) -> Vec<Category> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use vouchsafe_types::{
         AccountId, Count, CredentialId, Hash32,
         state::{Decision, Signer},
@@ -58,7 +63,7 @@ mod tests {
 
     /// In June 2020, within the range that is granted.
     const NOW: TimeMs = TimeMs(1_592_000_000_000);
-    const ID: RequestId = RequestId([9; 16]);
+    pub(in crate::sessions) const ID: RequestId = RequestId([9; 16]);
 
     fn sealed(categories: &[Category], excluded: &[Category]) -> SealedDetail {
         SealedDetail {
@@ -111,6 +116,14 @@ mod tests {
                 spent: false,
             }),
         }
+    }
+
+    /// A request that was granted, and what it admits.
+    pub(in crate::sessions) fn request() -> (Request, Admission) {
+        let detail = sealed(&[Category::Laboratory], &[]);
+        let request = granted(&detail, &detail.detail.categories);
+        let admission = Admission::of(ID, &request, &detail).unwrap();
+        (request, admission)
     }
 
     #[test]

@@ -1,34 +1,23 @@
 //! Other custodians' records as a session shows them: verified against the ledger, under local ids, references
 //! rewritten, the source named.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
-};
-
-use serde_json::Value;
-use vouchsafe_types::{AccountId, RecordId, TimeMs, state::Session};
+use serde_json::{Map, Value, json};
+use vouchsafe_types::{AccountId, Hash32, RecordId, TimeMs};
 use zeroize::Zeroizing;
 
-use super::{grantee::Live, manifest::ManifestRow};
+use super::{Live, manifest::ManifestRow};
 use crate::{
-    auth::Caller,
-    blobs::parse_cid,
     fhir::{
-        category::{Category, Tier, categorize},
-        compartment::{Reference, ResourceClass, class_of, class_of_resource, patient_of},
+        category::Category,
+        compartment::Reference,
         date::instant,
         json::{Splice, rewrite_references, splice},
-        search::{SearchFacts, facts},
+        systems,
     },
     gateway::Gateway,
     http::Fault,
-    peers,
-    policy::{
-        Permit,
-        session::{SessionFacts, foreign, machinery},
-    },
-    records::{DirectoryEntry, DirectoryFault},
+    peers::FetchFault,
+    policy::Permit,
     seal::{Aad, record},
 };
 
@@ -46,27 +35,56 @@ pub struct Foreign {
     pub bytes: Vec<u8>,
 }
 
-/// What a session knows of a record after it was opened and verified once.
-pub(super) struct Indexed {
-    pub(super) custodian: AccountId,
-    pub(super) row: Arc<ManifestRow>,
-    pub(super) id: String,
-    pub(super) facts: SearchFacts,
-    pub(super) category: Category,
-    pub(super) admitted: bool,
-    /// The id by which the custodian's resources name the patient.
-    patient: Option<String>,
+impl Foreign {
+    /// How an AuditEvent names it.
+    pub(super) fn reference(&self) -> String {
+        format!("{}/{}/_history/{}", self.resource_type, self.id, self.version)
+    }
 }
 
 /// Why a foreign record is not shown.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NotShown {
     /// Something is not what the ledger and the custodian say. Never served, always audited.
     Integrity(String),
-    /// A newer version's key has not come, or a peer is away.
+    /// A peer or the ledger is away.
     Later(String),
+    /// There is a newer version, whose key has not come: it may be outside of what was granted.
+    Superseded,
     /// It was deleted.
     Deleted,
+}
+
+impl NotShown {
+    /// True when the reason is none of consent's: then a search says that something is missing.
+    pub(super) const fn is_told(&self) -> bool {
+        matches!(self, Self::Integrity(_) | Self::Later(_))
+    }
+}
+
+impl From<FetchFault> for NotShown {
+    fn from(fault: FetchFault) -> Self {
+        match fault {
+            FetchFault::Spoiled => Self::Integrity("the blob does not have its hash".to_owned()),
+            FetchFault::Away => Self::Later("the blob's holder does not answer".to_owned()),
+        }
+    }
+}
+
+impl From<NotShown> for Fault {
+    fn from(fault: NotShown) -> Self {
+        match fault {
+            NotShown::Integrity(_) => {
+                Self::new(502, "security", "the record is not what its custodian anchored; it is not served")
+                    .code("integrity")
+            }
+            NotShown::Later(why) => Self::unavailable(format!("the record cannot be opened now: {why}")),
+            NotShown::Superseded => {
+                Self::unavailable("the record cannot be opened now: the key of the latest version has not come")
+            }
+            NotShown::Deleted => Self::new(410, "deleted", "the record was deleted").code("deleted"),
+        }
+    }
 }
 
 /// The id under which a custodian's record is shown here: keyed, so that it tells nothing and is the same each time.
@@ -79,187 +97,189 @@ pub fn local_id(gw: &Gateway, custodian: &AccountId, record: &RecordId) -> Strin
     id
 }
 
-/// Opens one row and verifies it: the custodian's entry under the ledger's head, the blob's hash, the commitment.
-pub(super) async fn open_row(
+/// Opens a row, whose leaf under the ledger's head says that this commitment is its latest. That blob and predecessor are
+/// the ones that were anchored shows in the commitment, recomputed over both.
+pub(super) fn open_row(
     gw: &Gateway,
     live: &Live,
     permit: &Permit,
-    custodian: AccountId,
-    row: &ManifestRow,
+    (custodian, row): (AccountId, &ManifestRow),
+    anchored: &Hash32,
+    blob: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, NotShown> {
-    let entry = current(gw, custodian, row).await?;
-    let key = live
-        .data_key(&custodian, &row.record)
-        .ok_or_else(|| NotShown::Integrity("the data key is not wrapped under the grant's key".to_owned()))?;
-    let cid = parse_cid(&entry.cid).map_err(|e| NotShown::Integrity(e.to_string()))?;
-    let blob = peers::fetch(gw, custodian, &cid).await.map_err(|fault| match fault {
-        peers::FetchFault::Spoiled => NotShown::Integrity("the blob does not have its hash".to_owned()),
-        peers::FetchFault::Away => NotShown::Later("the blob's holder does not answer".to_owned()),
-    })?;
+    let Some(key) = live.data_key(&custodian, row) else {
+        return Err(if live.is_over() {
+            NotShown::Later("the session is over".to_owned())
+        } else {
+            NotShown::Integrity("the data key is not wrapped under the grant's key".to_owned())
+        });
+    };
     let aad = Aad {
         chain: &gw.chain,
         custodian,
         handle: row.handle,
         record: row.record,
         resource_type: &row.resource_type,
-        version: entry.version.0,
+        version: row.version.0,
     };
-    record::open(permit, &key, &aad, entry.previous, &entry.commitment, &blob)
-        .map_err(|e| NotShown::Integrity(e.to_string()))
+    record::open(permit, &key, &aad, row.previous, anchored, blob).map_err(|e| NotShown::Integrity(e.to_string()))
 }
 
-/// The custodian's entry of the latest version, proved under the ledger's head; it must be the version that was handed
-/// over: an old version is not shown in place of the new.
-async fn current(gw: &Gateway, custodian: AccountId, row: &ManifestRow) -> Result<DirectoryEntry, NotShown> {
-    let (entry, _, _) =
-        gw.directory.verify_leaf(&custodian, &row.handle, &row.record).await.map_err(|fault| match fault {
-            DirectoryFault::Unavailable(what) => NotShown::Later(what),
-            other => NotShown::Integrity(other.to_string()),
-        })?;
-    if entry.tombstone {
-        return Err(NotShown::Deleted);
-    }
-    if entry.version != row.version {
-        return Err(NotShown::Later("the key of the latest version has not come yet".to_owned()));
-    }
-    Ok(entry)
+/// How a record of one custodian reads here.
+pub(super) struct Dress<'a> {
+    /// The id under which a record of this custodian is shown here.
+    pub(super) id_of: &'a dyn Fn(&RecordId) -> String,
+    pub(super) custodian: AccountId,
+    pub(super) row: &'a ManifestRow,
+    /// The id by which the custodian's resources name the patient.
+    pub(super) theirs: Option<&'a str>,
+    /// The id by which the patient is named here.
+    pub(super) ours: Option<&'a str>,
+    /// Its category, as a label; none for what belongs to the organisation.
+    pub(super) label: Option<Category>,
 }
 
-/// What the session knows of a row; opens it the first time.
-pub(super) async fn index(
-    gw: &Gateway,
-    live: &Live,
-    custodian: AccountId,
-    row: &Arc<ManifestRow>,
-) -> Result<Arc<Indexed>, NotShown> {
-    if let Some(known) = live.indexed(&custodian, row) {
-        return Ok(known);
+impl Dress<'_> {
+    /// The bytes to serve.
+    pub(super) fn bytes(&self, plain: &[u8]) -> Vec<u8> {
+        let rewritten = Zeroizing::new(rewrite_references(plain, &|text| self.rewrite(text)));
+        let label = self.label.map(Category::code);
+        splice(
+            &rewritten,
+            &Splice {
+                id: &(self.id_of)(&self.row.record),
+                version: &self.row.version.to_string(),
+                last_updated: &instant(self.row.last_updated),
+                labels: label.as_slice(),
+                source: Some(&self.source()),
+            },
+        )
     }
-    let permit = machinery(Some((live.id, live.grant)));
-    let plain = open_row(gw, live, &permit, custodian, row).await?;
-    let value: Value =
-        serde_json::from_slice(&plain).map_err(|_| NotShown::Integrity("the record is not JSON".to_owned()))?;
-    let mut found = facts(&row.resource_type, &value);
-    let patient = patient_of(&row.resource_type, &value)
-        .and_then(|p| p.id)
-        .or_else(|| (row.resource_type == "Patient").then(|| row.record.to_string()));
-    found.patient =
-        local_patient(gw, live, custodian, patient.as_deref()).map(|id| Reference::parse(&format!("Patient/{id}")));
-    let category = categorize(&row.resource_type, &value);
-    let admitted = class_of_resource(&row.resource_type, &value) != ResourceClass::Patient
-        || live.admission.admits(category, found.date, row.last_updated);
-    let indexed = Arc::new(Indexed {
-        custodian,
-        row: Arc::clone(row),
-        id: local_id(gw, &custodian, &row.record),
-        facts: found,
-        category,
-        admitted,
-        patient,
-    });
-    live.remember(Arc::clone(&indexed));
-    Ok(indexed)
+
+    /// The same as `bytes`, for a resource that is parsed already: for the index, which needs no text.
+    pub(super) fn value(&self, value: &mut Value) {
+        self.references(value);
+        let Value::Object(resource) = value else { return };
+        resource.insert("id".to_owned(), (self.id_of)(&self.row.record).into());
+        let meta = resource.entry("meta").or_insert_with(|| Value::Object(Map::new()));
+        // A meta that is no object stays, as it does when bytes are spliced.
+        let Value::Object(meta) = meta else { return };
+        meta.insert("versionId".to_owned(), self.row.version.to_string().into());
+        meta.insert("lastUpdated".to_owned(), instant(self.row.last_updated).into());
+        if let Some(label) = self.label {
+            push(meta, "security", json!({ "system": systems::CATEGORY, "code": label.code() }));
+        }
+        let source = json!({ "url": systems::SOURCE_EXTENSION, "valueReference": { "reference": self.source() } });
+        push(meta, "extension", source);
+    }
+
+    fn source(&self) -> String {
+        format!("Organization/{}", self.custodian)
+    }
+
+    /// Every `reference` in a resource; its depth is bounded by what the custodian's gateway accepted.
+    fn references(&self, value: &mut Value) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.references(item)),
+            Value::Object(members) => {
+                for (name, member) in members {
+                    match member {
+                        Value::String(text) if name == "reference" => {
+                            if let Some(new) = self.rewrite(text) {
+                                *text = new;
+                            }
+                        }
+                        other => self.references(other),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A reference of a foreign record, as it reads here.
+    fn rewrite(&self, text: &str) -> Option<String> {
+        let reference = Reference::parse(text);
+        if !reference.is_local() {
+            return None;
+        }
+        let (kind, id) = (reference.resource_type?, reference.id?);
+        if kind == "Patient" && self.theirs == Some(id.as_str()) {
+            return self.ours.map(|ours| format!("Patient/{ours}"));
+        }
+        let record: RecordId = id.parse().ok()?;
+        let version = text.split_once("/_history/").map(|(_, v)| format!("/_history/{v}")).unwrap_or_default();
+        Some(format!("{kind}/{}{version}", (self.id_of)(&record)))
+    }
+}
+
+fn push(meta: &mut Map<String, Value>, name: &str, one: Value) {
+    match meta.entry(name).or_insert_with(|| Value::Array(Vec::new())) {
+        Value::Array(all) => all.push(one),
+        other => *other = Value::Array(vec![one]),
+    }
 }
 
 /// Under which id the patient is known here: the chart's that is linked to the account, else the foreign Patient's own.
-fn local_patient(gw: &Gateway, live: &Live, custodian: AccountId, theirs: Option<&str>) -> Option<String> {
-    if let Some(chart) = gw.charts.by_account(&live.patient).first() {
-        return Some(chart.id.to_string());
+pub(super) fn local_patient(
+    gw: &Gateway,
+    linked: Option<&str>,
+    custodian: &AccountId,
+    theirs: Option<&str>,
+) -> Option<String> {
+    if let Some(linked) = linked {
+        return Some(linked.to_owned());
     }
     let record: RecordId = theirs?.parse().ok()?;
-    Some(local_id(gw, &custodian, &record))
+    Some(local_id(gw, custodian, &record))
 }
 
-/// Opens a record for a person: demands that policy permits it, and gives the bytes to serve.
-pub(super) async fn serve(
-    gw: &Gateway,
-    caller: &Caller,
-    live: &Live,
-    session: &Session,
-    indexed: &Indexed,
-) -> Result<Foreign, ServeFault> {
-    let facts = SessionFacts {
-        session,
-        id: live.id,
-        organization: gw.org,
-        patient: live.patient,
-        admitted: indexed.admitted,
-        sensitive: indexed.category.tier() == Tier::Sensitive,
-    };
-    let permit = foreign(caller, &facts).map_err(ServeFault::Denied)?;
-    let row = &indexed.row;
-    let plain = open_row(gw, live, &permit, indexed.custodian, row).await.map_err(ServeFault::NotShown)?;
-    let rewritten = Zeroizing::new(rewrite_references(&plain, &|text| rewrite(gw, live, indexed, text)));
-    let source = format!("Organization/{}", indexed.custodian);
-    let labels: &[&str] = &[indexed.category.code()];
-    let organization = class_of(&row.resource_type) == ResourceClass::Organization;
-    let bytes = splice(
-        &rewritten,
-        &Splice {
-            id: &indexed.id,
-            version: &row.version.to_string(),
-            last_updated: &instant(row.last_updated),
-            labels: if organization { &[] } else { labels },
-            source: Some(&source),
-        },
-    );
-    Ok(Foreign {
-        resource_type: row.resource_type.clone(),
-        id: indexed.id.clone(),
-        version: row.version.0,
-        last_updated: row.last_updated,
-        bytes,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use vouchsafe_types::{Count, Handle};
 
-/// Why a record was not served.
-#[derive(Debug)]
-pub(super) enum ServeFault {
-    /// Policy said no.
-    Denied(vouchsafe_types::Code),
-    /// It could not be shown.
-    NotShown(NotShown),
-}
+    use super::*;
+    use crate::seal::WrappedKey;
 
-impl From<NotShown> for Fault {
-    fn from(fault: NotShown) -> Self {
-        match fault {
-            NotShown::Integrity(_) => {
-                Self::new(502, "security", "the record is not what its custodian anchored; it is not served")
-                    .code("integrity")
-            }
-            NotShown::Later(why) => Self::unavailable(format!("the record cannot be opened now: {why}")),
-            NotShown::Deleted => Self::new(410, "deleted", "the record was deleted").code("deleted"),
+    fn row(resource_type: &str) -> ManifestRow {
+        ManifestRow {
+            handle: Handle([1; 16]),
+            record: RecordId([2; 16]),
+            version: Count(3),
+            resource_type: resource_type.to_owned(),
+            last_updated: TimeMs(1_700_000_000_000),
+            previous: None,
+            cid: String::new(),
+            key: WrappedKey::from_bytes([0; 40]),
+        }
+    }
+
+    /// The index reads what is served: were the two to differ, a search would answer about another resource than it shows.
+    #[test]
+    fn the_index_reads_what_is_served() {
+        let other = RecordId([9; 16]);
+        let plain = [
+            json!({ "resourceType": "Observation", "subject": { "reference": "Patient/p1" },
+                "performer": [{ "reference": format!("Practitioner/{other}/_history/2") }, { "reference": "#c" }],
+                "contained": [{ "resourceType": "Device", "id": "c", "patient": { "reference": "Patient/p1" } }],
+                "focus": [{ "reference": "http://elsewhere.example/fhir/Patient/p1" }, { "reference": "Patient/p2" }] }),
+            json!({ "resourceType": "Patient", "link": [{ "other": { "reference": "Patient/p1" } }],
+                "meta": { "security": [{ "code": "R" }], "extension": [{ "url": "x", "valueString": "reference" }],
+                    "tag": [{ "code": "t" }], "versionId": "9" } }),
+            json!({ "resourceType": "Practitioner", "meta": { "security": [] } }),
+        ];
+        for (plain, label) in plain.into_iter().zip([Some(Category::Laboratory), Some(Category::Demographics), None]) {
+            let row = row(plain["resourceType"].as_str().unwrap());
+            let id_of = |record: &RecordId| format!("f{record}");
+            let custodian = AccountId([7; 16]);
+            let dress = Dress { id_of: &id_of, custodian, row: &row, theirs: Some("p1"), ours: Some("here"), label };
+            // As it is stored: without what the server says.
+            let stored = crate::fhir::json::sealed_form(plain.to_string().as_bytes());
+            let served: Value = serde_json::from_slice(&dress.bytes(&stored)).unwrap();
+            let mut indexed: Value = serde_json::from_slice(&stored).unwrap();
+            dress.value(&mut indexed);
+            assert_eq!(served, indexed);
+            assert!(!served.to_string().contains("\"Patient/p1\""), "{served}");
         }
     }
 }
-
-/// A reference of a foreign record, as it reads here.
-fn rewrite(gw: &Gateway, live: &Live, indexed: &Indexed, text: &str) -> Option<String> {
-    let reference = Reference::parse(text);
-    if !reference.is_local() {
-        return None;
-    }
-    let (kind, id) = (reference.resource_type?, reference.id?);
-    if kind == "Patient" && indexed.patient.as_deref() == Some(id.as_str()) {
-        return local_patient(gw, live, indexed.custodian, Some(&id)).map(|id| format!("Patient/{id}"));
-    }
-    let record: RecordId = id.parse().ok()?;
-    let version = text.split_once("/_history/").map(|(_, v)| format!("/_history/{v}")).unwrap_or_default();
-    Some(format!("{kind}/{}{version}", local_id(gw, &indexed.custodian, &record)))
-}
-
-impl Live {
-    fn indexed(&self, custodian: &AccountId, row: &ManifestRow) -> Option<Arc<Indexed>> {
-        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        index.get(&(*custodian, row.record)).filter(|i| i.row.version == row.version).cloned()
-    }
-
-    fn remember(&self, indexed: Arc<Indexed>) {
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        index.insert((indexed.custodian, indexed.row.record), indexed);
-    }
-}
-
-/// What a session has opened, by custodian and record.
-pub(super) type Index = BTreeMap<(AccountId, RecordId), Arc<Indexed>>;

@@ -1,18 +1,17 @@
-//! The grantee's end of a session: its RSA key, the manifests that custodians hand over, and what may be opened by them.
-//! All of it is in memory only and goes with the session.
+//! The grantee's end of sessions: which there are, whether they live, and the manifests that custodians hand over.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
-use vouchsafe_types::{AccountId, Code, RequestId, RsaJwk, SessionId, ids::RecordId, state::Session};
+use vouchsafe_types::{AccountId, Code, RequestId, SessionId, state::Session};
 
 use super::{
-    admission::Admission,
-    foreign,
-    manifest::{self, Manifest, ManifestRow},
+    Live, index,
+    live::NotTaken,
+    local_id,
+    manifest::{self, Manifest},
 };
 use crate::{
     auth::{Caller, Who},
@@ -20,122 +19,13 @@ use crate::{
     gateway::Gateway,
     http::Fault,
     ledger::{self, NotLive},
-    seal::{DataKey, GrantKey, KeyWrapping, RsaUnwrap, device::RsaKey, jwe, oaep},
+    seal::jwe,
 };
 
 /// The sessions of this gateway's doctors, while they live.
 #[derive(Default)]
 pub struct Grantee {
     live: Mutex<BTreeMap<SessionId, Arc<Live>>>,
-}
-
-/// A session of a doctor of this organisation.
-pub struct Live {
-    /// The session.
-    pub id: SessionId,
-    /// The grant it was opened under.
-    pub grant: RequestId,
-    /// The doctor.
-    pub doctor: AccountId,
-    /// The patient.
-    pub patient: AccountId,
-    /// May it write?
-    pub write: bool,
-    /// How many custodians the patient sealed the grant to, when the wallet said so.
-    expected: Option<usize>,
-    /// When it was opened here, to find the newest.
-    since: Instant,
-    /// The session's own RSA key; only this process has it.
-    key: RsaKey,
-    sources: Mutex<BTreeMap<AccountId, Source>>,
-    /// What the grant admits, by its committed detail.
-    pub(super) admission: Admission,
-    pub(super) index: Mutex<foreign::Index>,
-}
-
-/// What one custodian handed over.
-#[derive(Default)]
-struct Source {
-    /// How many parts the whole has; 0 until the first came.
-    parts: u64,
-    came: BTreeSet<u64>,
-    /// Each row with the key that its own data key is wrapped under.
-    rows: BTreeMap<RecordId, (Arc<GrantKey>, Arc<ManifestRow>)>,
-}
-
-impl std::fmt::Debug for Live {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Live(..)")
-    }
-}
-
-impl Live {
-    /// A session that was just opened with the key that its opening names.
-    pub(crate) fn new(
-        id: SessionId,
-        session: &Session,
-        key: RsaKey,
-        expected: Option<usize>,
-        admission: Admission,
-    ) -> Self {
-        Self {
-            id,
-            grant: session.grant,
-            doctor: session.doctor,
-            patient: session.patient,
-            write: session.write,
-            expected,
-            since: Instant::now(),
-            key,
-            sources: Mutex::default(),
-            admission,
-            index: Mutex::default(),
-        }
-    }
-
-    /// How many custodians have not answered yet.
-    pub fn missing(&self) -> usize {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let answered = sources.values().filter(|s| s.parts > 0 && s.came.len() as u64 == s.parts).count();
-        self.expected.map_or(0, |expected| expected.saturating_sub(answered))
-    }
-
-    /// The public half of the session's key.
-    pub fn recipient(&self) -> RsaJwk {
-        self.key.public()
-    }
-
-    /// What the custodians handed over, each row with its custodian.
-    pub(super) fn rows(&self) -> Vec<(AccountId, Arc<ManifestRow>)> {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.iter().flat_map(|(org, s)| s.rows.values().map(|(_, row)| (*org, Arc::clone(row)))).collect()
-    }
-
-    /// The data key of a record; none when it is not wrapped under the custodian's grant key.
-    pub(super) fn data_key(&self, custodian: &AccountId, record: &RecordId) -> Option<DataKey> {
-        let (key, row) = {
-            let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-            sources.get(custodian)?.rows.get(record)?.clone()
-        };
-        key.unwrap(&row.key).ok()
-    }
-
-    fn take(&self, from: AccountId, key: GrantKey, manifest: Manifest) {
-        let key = Arc::new(key);
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = sources.entry(from).or_default();
-        if manifest.part.0 > 0 {
-            source.parts = manifest.parts.0;
-            source.came.insert(manifest.part.0);
-        }
-        for row in manifest.rows {
-            // Messages may arrive out of order; an older version never takes the place of a newer one.
-            let newer = source.rows.get(&row.record).is_none_or(|(_, have)| have.version <= row.version);
-            if newer {
-                source.rows.insert(row.record, (Arc::clone(&key), Arc::new(row)));
-            }
-        }
-    }
 }
 
 impl Grantee {
@@ -149,14 +39,20 @@ impl Grantee {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// Forgets a session; its keys are zeroized when the last call that uses it ends.
+    /// Forgets a session; what it holds is zeroized at once, whatever still waits for it.
     pub(super) fn forget(&self, id: &SessionId) {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let gone = self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        if let Some(live) = gone {
+            live.close();
+        }
     }
 
     /// Forgets all sessions under a grant.
     pub(super) fn forget_grant(&self, grant: &RequestId) {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, live| live.grant != *grant);
+        let gone: Vec<_> = self.all().into_iter().filter(|live| live.grant == *grant).map(|live| live.id).collect();
+        for id in gone {
+            self.forget(&id);
+        }
     }
 
     /// The sessions of one doctor, newest first.
@@ -167,17 +63,19 @@ impl Grantee {
         mine
     }
 
-    fn all(&self) -> Vec<SessionId> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    fn all(&self) -> Vec<Arc<Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 
-/// Forgets sessions that are over for whatever reason, so that no key outlives its session by more than a block.
+/// Forgets sessions that are over for whatever reason, so that no key outlives its session by more than a block, and lets
+/// those rest that nobody uses.
 pub(super) async fn sweep(gw: &Gateway) {
-    for id in gw.sessions.grantee.all() {
-        if let Err(NotLive::Refused(rejection)) = ledger::session_live(&*gw.ledger, &gw.clock, &id).await {
-            forget_if_over(gw, &id, rejection.code);
+    for live in gw.sessions.grantee.all() {
+        if let Err(NotLive::Refused(rejection)) = ledger::session_live(&*gw.ledger, &gw.clock, &live.id).await {
+            forget_if_over(gw, &live.id, rejection.code);
         }
+        live.rest((gw.clock)());
     }
 }
 
@@ -247,10 +145,20 @@ pub async fn take_manifest(gw: &Arc<Gateway>, from: AccountId, sealed: &str) -> 
         return Err(Fault::invalid("the manifest is of another grant than the session").code(Code::NotGranted.name()));
     }
     judge_id(gw, &live.id).await?;
-    let key = oaep::unwrap_with::<GrantKey>(&live.key, &manifest.key).map_err(|_| {
-        tracing::warn!(custodian = %from, "a manifest's key is not wrapped to the session's key");
-        Fault::invalid("the grant key is not wrapped to the session's key").code("substituted-key")
-    })?;
-    live.take(from, key, manifest);
+    live.begin((gw.clock)());
+    match live.take(from, manifest, |record| local_id(gw, &from, record)) {
+        Ok(()) => {}
+        Err(NotTaken::Key) => {
+            tracing::warn!(custodian = %from, "a manifest's key is not wrapped to the session's key");
+            return Err(Fault::invalid("the grant key is not wrapped to the session's key").code("substituted-key"));
+        }
+        Err(NotTaken::TooMany) => {
+            return Err(Fault::invalid("a session holds no more records than it has").code("too-many"));
+        }
+        Err(NotTaken::Over) => {
+            return Err(Fault::invalid("the session is over").code(Code::SessionNotLive.name()));
+        }
+    }
+    index::begin(gw, &live);
     Ok(())
 }

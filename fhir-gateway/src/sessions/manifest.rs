@@ -2,7 +2,7 @@
 //! and that key wrapped to the session's own RSA key.
 
 use serde::{Deserialize, Serialize};
-use vouchsafe_types::{AccountId, Count, Handle, RequestId, SessionId, TimeMs, ids::RecordId};
+use vouchsafe_types::{AccountId, Count, Handle, Hash32, RequestId, SessionId, TimeMs, ids::RecordId};
 
 use crate::seal::{WrappedKey, WrappedToRsa};
 
@@ -44,8 +44,8 @@ pub struct Manifest {
     pub rows: Vec<ManifestRow>,
 }
 
-/// One admitted record version. Whether it is the newest, and which blob it is, the grantee takes from the directory
-/// and the ledger, and what it says from the record itself, never from here.
+/// One admitted record version. Whether it is the newest, the grantee takes from the ledger; which blob it is and what it
+/// says is believed only because the commitment under the ledger's head, recomputed, is over all of it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ManifestRow {
@@ -59,6 +59,10 @@ pub struct ManifestRow {
     pub resource_type: String,
     /// When it was written.
     pub last_updated: TimeMs,
+    /// The commitment of the version before.
+    pub previous: Option<Hash32>,
+    /// The blob's address.
+    pub cid: String,
     /// The version's data key under the grant key.
     pub key: WrappedKey,
 }

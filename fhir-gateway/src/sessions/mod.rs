@@ -4,46 +4,36 @@
 //! has the keys, and loses them with the session.
 
 pub mod custodian;
+pub mod evidence;
 pub mod grantee;
 pub mod manifest;
 pub mod receipts;
 
 mod admission;
 mod foreign;
+mod index;
+mod live;
+mod prepared;
+mod read;
 mod served;
+mod universe;
+mod view;
 mod watch;
 
 use std::sync::Arc;
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use vouchsafe_types::{AccountId, Code, RequestId, SessionId, state::Session};
+use vouchsafe_types::{AccountId, Code, RequestId, SessionId};
 
-use self::{
-    foreign::{Indexed, NotShown, ServeFault},
-    receipts::Deed,
-};
-use crate::{
-    audit::About,
-    audit::Recorded,
-    auth::Caller,
-    consents,
-    fhir::{
-        audit::AuditKind,
-        date::{DateRange, instant},
-        search::Query,
-    },
-    gateway::Gateway,
-    http::Fault,
-};
+use crate::{audit::About, audit::Recorded, auth::Caller, consents, gateway::Gateway, http::Fault};
 
 pub use admission::Admission;
 pub use foreign::{Foreign, local_id};
-pub use grantee::Live;
-
-/// How many foreign records are opened at the same time.
-const AT_ONCE: usize = 16;
+pub use live::Live;
+pub use read::read;
+pub use universe::{ForeignKey, ForeignUniverse};
+pub use view::{Shown, View, view};
 
 /// The sessions that this gateway has opened, and what it released to others'.
 #[derive(Default)]
@@ -69,15 +59,6 @@ impl Sessions {
         self.grantee.forget_grant(grant);
         custodian::revoked(gw, *grant);
     }
-}
-
-/// What a search over foreign records found. Every resource in it has been opened, verified and audited.
-pub struct Found {
-    /// All matches, newest first; whoever asked makes pages of them.
-    pub resources: Vec<Foreign>,
-    /// OperationOutcomes to put into the Bundle with search mode `outcome`: "limited by consent" always, and which
-    /// sources are missing.
-    pub outcomes: Vec<Value>,
 }
 
 /// Starts what runs by itself; the caller aborts the tasks when the gateway stops.
@@ -130,98 +111,6 @@ async fn named_session(gw: &Arc<Gateway>, caller: &Caller, named: &str) -> Resul
     Ok(live)
 }
 
-/// Searches the foreign records of a session.
-///
-/// # Errors
-/// 400 for an unknown parameter, 403 when the session ended meanwhile, 503 when the ledger is stale.
-pub async fn search(
-    gw: &Arc<Gateway>,
-    caller: &Caller,
-    live: &Arc<Live>,
-    resource_type: &str,
-    parameters: &[(String, String)],
-) -> Result<Found, Fault> {
-    let session = grantee::check(gw, caller, live).await?;
-    let mut query = Query::parse(resource_type, parameters)
-        .map_err(|f| Fault::new(f.status, "structure", f.what).at(f.expression))?;
-    narrow_to_patient(gw, live, &mut query).await;
-    let rows: Vec<_> = live.rows().into_iter().filter(|(_, row)| row.resource_type == resource_type).collect();
-    // Boxed before they are streamed: the compiler cannot show a stream of borrowing futures to be Send.
-    let jobs: Vec<BoxFuture<'_, _>> = rows
-        .into_iter()
-        .map(|(custodian, row)| async move { foreign::index(gw, live, custodian, &row).await }.boxed())
-        .collect();
-    let indexed: Vec<_> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
-    let mut spoiled = 0;
-    let mut matches: Vec<Arc<Indexed>> = Vec::new();
-    for one in indexed {
-        match one {
-            Ok(one) if one.admitted && fits(&query, &one) => matches.push(one),
-            Ok(_) | Err(NotShown::Deleted) => {}
-            Err(NotShown::Later(_)) => spoiled += 1,
-            Err(NotShown::Integrity(why)) => {
-                tracing::error!(why, "a foreign record is not what was anchored and is not shown");
-                spoiled += 1;
-            }
-        }
-    }
-    matches.sort_by_key(|one| std::cmp::Reverse(one.row.last_updated));
-    let slot = gw.audit.reserve().await.map_err(|_| Fault::unavailable("the audit log cannot write"))?;
-    let slot = slot.about(about(caller, live));
-    let session = &session;
-    let jobs: Vec<BoxFuture<'_, _>> =
-        matches.iter().map(|one| foreign::serve(gw, caller, live, session, one).boxed()).collect();
-    let served: Vec<_> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
-    // Judged again after the work: nothing leaves at or above the height of a revocation that came meanwhile.
-    if let Err(fault) = grantee::check(gw, caller, live).await {
-        slot.release();
-        return Err(fault);
-    }
-    let mut resources = Vec::new();
-    for one in served {
-        match one {
-            Ok(resource) => resources.push(resource),
-            Err(ServeFault::Denied(code)) => tracing::debug!(code = code.name(), "a record is not permitted"),
-            Err(ServeFault::NotShown(_)) => spoiled += 1,
-        }
-    }
-    let what: Vec<_> = resources.iter().map(reference).collect();
-    served::remember(gw, live.doctor, &resources).await?;
-    let text = query_text(resource_type, parameters);
-    let failed = (spoiled > 0).then_some("integrity");
-    receipts::access(gw, caller, live, slot, &Deed { kind: AuditKind::Query, what: &what, query: Some(&text), failed });
-    Ok(Found { resources, outcomes: outcomes(live.missing(), spoiled) })
-}
-
-/// Whoever is named by any of the ids that the session's patient has here is the session's patient.
-async fn narrow_to_patient(gw: &Gateway, live: &Live, query: &mut Query) {
-    let mut left = Vec::new();
-    for any in std::mem::take(&mut query.patients) {
-        let mut same = false;
-        for one in &any {
-            same |= consents::patient_account(gw, one).await.is_ok_and(|account| account == live.patient);
-        }
-        if !same {
-            left.push(any);
-        }
-    }
-    query.patients = left;
-}
-
-fn fits(query: &Query, one: &Indexed) -> bool {
-    let updated = DateRange::parse(&instant(one.row.last_updated));
-    query.matches(&one.id, &one.facts) && updated.is_some_and(|range| query.matches_last_updated(&range))
-}
-
-fn reference(one: &Foreign) -> String {
-    format!("{}/{}/_history/{}", one.resource_type, one.id, one.version)
-}
-
-fn query_text(resource_type: &str, parameters: &[(String, String)]) -> String {
-    let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    format!("{resource_type}?{}", pairs.join("&"))
-}
-
 /// What is shown of a session, in case that no entry comes.
 fn about(caller: &Caller, live: &Live) -> About {
     let account = caller.account().map_or_else(|| caller.client_id.clone(), |account| account.to_string());
@@ -252,90 +141,6 @@ fn outcomes(missing: usize, spoiled: usize) -> Vec<Value> {
     out
 }
 
-/// Reads one foreign record by its local id; call it when no own record has the id.
-///
-/// # Errors
-/// 403 when the named session is not live, or for an instance that this person was served before; else 404.
-pub async fn read(
-    gw: &Arc<Gateway>,
-    caller: &Caller,
-    named: Option<&str>,
-    resource_type: &str,
-    id: &str,
-    version: Option<u64>,
-) -> Result<Foreign, Fault> {
-    let candidates = match (named, grantee::doctor_of(caller)) {
-        (Some(named), _) => vec![named_session(gw, caller, named).await?],
-        (None, Some(doctor)) => gw.sessions.grantee.of_doctor(doctor),
-        (None, None) => return Err(Fault::not_found()),
-    };
-    for live in candidates {
-        let row = live
-            .rows()
-            .into_iter()
-            .find(|(custodian, row)| row.resource_type == resource_type && local_id(gw, custodian, &row.record) == id);
-        let Some((custodian, row)) = row else { continue };
-        if version.is_some_and(|v| v != row.version.0) {
-            continue;
-        }
-        match grantee::check(gw, caller, &live).await {
-            Ok(session) => return read_row(gw, caller, &live, &session, custodian, row).await,
-            Err(fault) if fault.status == 403 => {}
-            Err(fault) => return Err(fault),
-        }
-    }
-    let served = match grantee::doctor_of(caller) {
-        Some(doctor) => served::was_served(gw, doctor, resource_type, id)?,
-        None => false,
-    };
-    if served {
-        return Err(Fault::forbidden(Code::SessionNotLive.name(), "there is no live session for this record"));
-    }
-    Err(Fault::not_found())
-}
-
-async fn read_row(
-    gw: &Arc<Gateway>,
-    caller: &Caller,
-    live: &Arc<Live>,
-    session: &Session,
-    custodian: AccountId,
-    row: Arc<manifest::ManifestRow>,
-) -> Result<Foreign, Fault> {
-    let slot = gw.audit.reserve().await.map_err(|_| Fault::unavailable("the audit log cannot write"))?;
-    let slot = slot.about(about(caller, live));
-    let what =
-        vec![format!("{}/{}/_history/{}", row.resource_type, local_id(gw, &custodian, &row.record), row.version)];
-    let outcome = match foreign::index(gw, live, custodian, &row).await {
-        Ok(indexed) => foreign::serve(gw, caller, live, session, &indexed).await,
-        Err(not_shown) => Err(ServeFault::NotShown(not_shown)),
-    };
-    let deed = |failed| Deed { kind: AuditKind::Read, what: &what, query: None, failed };
-    match outcome {
-        Ok(resource) => {
-            if let Err(fault) = grantee::check(gw, caller, live).await {
-                slot.release();
-                return Err(fault);
-            }
-            served::remember(gw, live.doctor, std::slice::from_ref(&resource)).await?;
-            receipts::access(gw, caller, live, slot, &deed(None));
-            Ok(resource)
-        }
-        Err(ServeFault::Denied(_)) => {
-            slot.release();
-            Err(Fault::not_found())
-        }
-        Err(ServeFault::NotShown(not_shown)) => {
-            if let NotShown::Integrity(why) = &not_shown {
-                tracing::error!(custodian = %custodian, why, "a foreign record is not what was anchored and is not served");
-            }
-            let failed = if matches!(not_shown, NotShown::Integrity(_)) { "integrity" } else { "not-shown" };
-            receipts::access(gw, caller, live, slot, &deed(Some(failed)));
-            Err(not_shown.into())
-        }
-    }
-}
-
 /// Judges an upload in a session that is named: live, this caller's, for this patient, and allowed to write.
 ///
 /// # Errors
@@ -363,6 +168,11 @@ pub fn uploaded(gw: &Arc<Gateway>, patient: AccountId, session: SessionId, recor
 /// When the store is not readable.
 pub fn receipts(gw: &Arc<Gateway>, patient: AccountId) -> Result<Vec<Value>, Fault> {
     receipts::events_of(gw, patient)
+}
+
+/// How many keys and how many documents of a session are in memory now; none when it is none of this gateway, or is over.
+pub fn in_memory(gw: &Gateway, session: &SessionId) -> Option<(usize, usize)> {
+    gw.sessions.grantee.get(session).map(|live| live.in_memory())
 }
 
 /// How many custodians have not answered a session of this gateway yet; none when it is not one, or is over.

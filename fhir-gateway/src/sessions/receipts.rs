@@ -9,7 +9,7 @@ use vouchsafe_types::{
     AccountId, Count, Hash32, RecordId, RequestId, RsaJwk, SessionId, b64, merkle::log, state::Session,
 };
 
-use super::grantee::Live;
+use super::Live;
 use crate::{
     audit::{AuditEntry, EventText, NewEntry, Recorded, Slot},
     auth::{Caller, Who},

@@ -13,7 +13,11 @@ fn key(gw: &Gateway, doctor: AccountId, resource_type: &str, id: &str) -> [u8; 3
 }
 
 /// Remembers what is about to be served.
-pub(super) async fn remember(gw: &Gateway, doctor: AccountId, resources: &[Foreign]) -> Result<(), Fault> {
+pub(super) async fn remember(
+    gw: &Gateway,
+    doctor: AccountId,
+    resources: impl Iterator<Item = &Foreign>,
+) -> Result<(), Fault> {
     let mut batch = WriteBatch::new();
     for one in resources {
         let key = key(gw, doctor, &one.resource_type, &one.id);

@@ -11,6 +11,9 @@ use crate::{consents, gateway::Gateway, ledger::BlockEvents, store::WriteBatch};
 const TABLE: &str = "watch";
 const CURSOR: &[u8] = b"cursor";
 
+/// How many new records are told of at once.
+const TOGETHER: usize = 500;
+
 /// Starts listening; the tasks end when they are aborted or the gateway is gone.
 pub(super) fn spawn(gw: &Arc<Gateway>) -> Vec<JoinHandle<()>> {
     vec![tokio::spawn(follow(Arc::downgrade(gw))), tokio::spawn(tell_of_records(gw))]
@@ -109,16 +112,26 @@ fn tell_of_records(gw: &Arc<Gateway>) -> impl Future<Output = ()> + use<> {
     let gw = Arc::downgrade(gw);
     async move {
         loop {
-            match new.recv().await {
-                Ok(row) => {
-                    let Some(gw) = gw.upgrade() else { return };
-                    custodian::written(&gw, &row).await;
-                }
-                Err(broadcast::error::RecvError::Lagged(lost)) => {
-                    // Grants are prepared anew at the next opening; live sessions miss what was lost here.
-                    tracing::warn!(lost, "new records were not offered to live sessions");
-                }
+            let (first, mut lost) = match new.recv().await {
+                Ok(row) => (Some(row), false),
+                Err(broadcast::error::RecvError::Lagged(_)) => (None, true),
                 Err(broadcast::error::RecvError::Closed) => return,
+            };
+            // Many that were written together cost a session one message, not one each.
+            let mut rows: Vec<_> = first.into_iter().collect();
+            while rows.len() < TOGETHER {
+                match new.try_recv() {
+                    Ok(row) => rows.push(row),
+                    Err(broadcast::error::TryRecvError::Lagged(_)) => lost = true,
+                    Err(_) => break,
+                }
+            }
+            let Some(gw) = gw.upgrade() else { return };
+            if lost {
+                tracing::warn!("new records went by unseen; grants are prepared anew");
+                custodian::lost(&gw).await;
+            } else {
+                custodian::written(&gw, &rows).await;
             }
         }
     }

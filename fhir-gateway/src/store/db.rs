@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     thread,
 };
 
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::{StoreError, Table, WriteBatch, batch::Change};
-use crate::seal::StoreSeal;
+use crate::{fatal::Fatal, seal::StoreSeal};
 
 /// redb's own default is 1 GiB.
 const CACHE: usize = 32 << 20;
@@ -35,6 +35,8 @@ struct Inner {
     seal: StoreSeal,
     /// None once closed.
     db: RwLock<Option<Arc<Database>>>,
+    /// Who is told when the disk takes nothing more.
+    fatal: OnceLock<Fatal>,
 }
 
 enum Job {
@@ -77,7 +79,7 @@ impl Db {
     /// When the file cannot be opened, is another program's, or is open already.
     pub fn open(file: &Path, seal: StoreSeal) -> Result<Self, StoreError> {
         let db = Database::builder().set_cache_size(CACHE).create(file).map_err(failed)?;
-        let inner = Arc::new(Inner { seal, db: RwLock::new(Some(Arc::new(db))) });
+        let inner = Arc::new(Inner { seal, db: RwLock::new(Some(Arc::new(db))), fatal: OnceLock::new() });
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let writer = Arc::clone(&inner);
         thread::Builder::new()
@@ -85,6 +87,14 @@ impl Db {
             .spawn(move || write_groups(&writer, waiting))
             .map_err(|e| failed(redb::Error::Io(e)))?;
         Ok(Self { inner, jobs })
+    }
+
+    /// Tells there when the disk does not take what is written. The first one named stays.
+    #[must_use]
+    pub fn telling(self, fatal: &Fatal) -> Self {
+        // A second one would be a mistake of the start, not of a caller.
+        let _ = self.inner.fatal.set(fatal.clone());
+        self
     }
 
     /// The value of a key.
@@ -137,10 +147,36 @@ impl Db {
     /// # Errors
     /// When the database cannot be read.
     pub fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.keys_from(table, prefix, usize::MAX)
+    }
+
+    /// How many keys begin with `prefix`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn count(&self, table: Table, prefix: &[u8]) -> Result<u64, StoreError> {
+        let read = self.inner.read()?;
+        let Some(rows) = table_of(&read, table)? else { return Ok(0) };
+        let mut count = 0;
+        for row in rows.range(prefix..).map_err(failed)? {
+            let (key, _) = row.map_err(failed)?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The first keys, at most `limit` of them, likewise.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn keys_from(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         let read = self.inner.read()?;
         let Some(rows) = table_of(&read, table)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        for row in rows.range(prefix..).map_err(failed)? {
+        for row in rows.range(prefix..).map_err(failed)?.take(limit) {
             let (key, _) = row.map_err(failed)?;
             if !key.value().starts_with(prefix) {
                 break;
@@ -271,6 +307,9 @@ fn write_group(inner: &Inner, group: Vec<Waiting>) {
     }
     let lazy = group.iter().all(|(_, lazy, _)| *lazy);
     let result = inner.database().and_then(|db| write(&inner.seal, &db, lazy, group.iter().map(|(b, _, _)| b)));
+    if let (Err(StoreError::Failed(error)), Some(fatal)) = (&result, inner.fatal.get()) {
+        fatal.tell_of(&**error);
+    }
     for (_, _, done) in group {
         // Who asked may have gone; what was written is written all the same.
         let _ = done.send(result.clone());

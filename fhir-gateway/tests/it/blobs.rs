@@ -48,11 +48,56 @@ async fn keeps_several_at_once_and_none() {
     let dir = TempDir::new().unwrap();
     let store = store(dir.path());
     let blobs: Vec<Sealed> = (0..300_u16).map(|n| sealed(&n.to_be_bytes())).collect();
-    let cids = store.put_many(&blobs).await.unwrap();
-    for (cid, blob) in cids.iter().zip(&blobs) {
-        assert_eq!(store.get(cid).await.unwrap().as_ref(), Some(blob.bytes()));
+    store.put_many(&blobs).await.unwrap();
+    for blob in &blobs {
+        assert_eq!(store.get(&blob.cid()).await.unwrap().as_ref(), Some(blob.bytes()));
     }
-    assert!(store.put_many(&[]).await.unwrap().is_empty());
+    store.put_many(&[]).await.unwrap();
+    assert_eq!(store.count().await.unwrap(), 300);
+}
+
+#[tokio::test]
+async fn what_was_put_after_a_mark_is_found_and_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    let before: Vec<Sealed> = (0..9_u16).map(|n| sealed(&n.to_be_bytes())).collect();
+    let mark = store.put_many(&before).await.unwrap();
+    assert!(store.after(mark).await.unwrap().is_empty());
+    // Small ones share packs, and one is larger than a pack.
+    let sizes = [0, 1, 20_000, 9_000, 9_000, 1];
+    let later: Vec<Sealed> = sizes.iter().map(|len| sealed(&vec![7; *len])).collect();
+    store.put_many(&later).await.unwrap();
+    store.remove(&later[1].cid()).await.unwrap();
+    let found = store.after(mark).await.unwrap();
+    let expected: Vec<_> = later.iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, blob)| blob.cid()).collect();
+    assert_eq!(found.iter().map(|(_, cid)| *cid).collect::<Vec<_>>(), expected);
+    assert!(found.windows(2).all(|w| w[0].0 <= w[1].0) && found[0].0 > mark);
+    for blob in &later {
+        store.remove(&blob.cid()).await.unwrap();
+    }
+    assert!(store.after(mark).await.unwrap().is_empty());
+    // A mark is never given twice, though the newest are gone.
+    let again = store.put_many(&[sealed(b"again")]).await.unwrap();
+    assert!(again > found.last().unwrap().0);
+    for blob in &before {
+        assert_eq!(store.get(&blob.cid()).await.unwrap().as_ref(), Some(blob.bytes()));
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_is_forgotten_does_not_lie_in_its_pack_any_more() {
+    let dir = TempDir::new().unwrap();
+    let store = store(dir.path());
+    let blobs: Vec<Sealed> = (0..3_u16).map(|n| sealed(&[u8::try_from(n).unwrap(); 100])).collect();
+    store.put_many(&blobs).await.unwrap();
+    store.remove(&blobs[1].cid()).await.unwrap();
+    store.close().await;
+    let db = Database::create(dir.path().join("blobs.redb")).unwrap();
+    let packs: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("packs");
+    let read = redb::ReadableDatabase::begin_read(&db).unwrap().open_table(packs).unwrap();
+    let pack = read.get(1).unwrap().unwrap().value().to_vec();
+    assert!(pack.windows(128).any(|w| w == &blobs[0].bytes()[..]));
+    assert!(!pack.windows(128).any(|w| w == &blobs[1].bytes()[..]));
 }
 
 #[tokio::test]
@@ -93,14 +138,21 @@ async fn many_at_once_share_their_commits() {
 
 /// Writes over a blob as somebody does who has the disk.
 fn tamper(dir: &Path, digest: &[u8; 32], change: impl FnOnce(&mut Vec<u8>)) {
-    const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs");
+    const PLACES: TableDefinition<'_, &[u8; 32], (u64, u32, u32)> = TableDefinition::new("places");
+    const PACKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("packs");
     let db = Database::create(dir.join("blobs.redb")).unwrap();
     let transaction = db.begin_write().unwrap();
     {
-        let mut table = transaction.open_table(BLOBS).unwrap();
-        let mut bytes = table.get(digest).unwrap().unwrap().value().to_vec();
+        let mut places = transaction.open_table(PLACES).unwrap();
+        let mut packs = transaction.open_table(PACKS).unwrap();
+        let (number, from, len) = places.get(digest).unwrap().unwrap().value();
+        let mut pack = packs.get(number).unwrap().unwrap().value().to_vec();
+        let mut bytes = pack.split_off(from as usize);
+        assert_eq!(bytes.len(), len as usize);
         change(&mut bytes);
-        table.insert(digest, bytes.as_slice()).unwrap();
+        places.insert(digest, (number, from, u32::try_from(bytes.len()).unwrap())).unwrap();
+        pack.append(&mut bytes);
+        packs.insert(number, pack.as_slice()).unwrap();
     }
     transaction.commit().unwrap();
 }

@@ -1,9 +1,16 @@
 //! The gateway from outside: tokens, own records, registration, and what it refuses.
 
+mod costly;
+mod hidden;
 mod hostile;
+mod paging;
+mod places;
 mod refusals;
+mod search;
 mod service;
+mod speed;
 mod tokens;
+mod told;
 
 use reqwest::Method;
 use serde_json::json;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, helpers included")]
 
 mod blobs;
+mod bundles;
 mod fhir;
 mod http;
 mod seal;

@@ -2,7 +2,11 @@
 //! must not be.
 
 mod acts;
+mod bundles;
+mod figures;
 mod integrity;
+mod memory;
 mod refusals;
+mod search;
 mod steps;
 mod story;

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses what it needs of it")]
 
+mod bundle;
 mod client;
 mod person;
 
@@ -18,24 +19,28 @@ use std::{
 use serde_json::{Value, json};
 use vouchsafe_gateway::{
     clock::Clock,
-    config::{ClientConfig, ClientRole, Config},
+    config::{ClientConfig, ClientRole, Config, Limits},
     gateway::{Gateway, Running},
     ledger::{EmbeddedLedger, Ledger},
     seal::{FileKeystore, Keystore, device::Es384Key},
 };
 use vouchsafe_node::{Embedded, Settings, ValidatorKey};
 use vouchsafe_types::{
-    AccountId, Count, CredentialId, Hash32, TimeMs,
+    AccountId, Count, CredentialId, Event, Hash32, TimeMs,
     genesis::{Founder, Genesis, GenesisBody, Validator},
     jws::Sign,
     state::Params,
     tx::Role,
 };
 
+pub(crate) use bundle::{below, ids, link, pages, resources, told_by, total};
 pub(crate) use client::{Answer, Assert, Client};
 pub(crate) use person::Person;
 
 pub(crate) const FHIR: &str = "application/fhir+json";
+
+/// How often an empty block is made.
+const HEARTBEAT: Duration = Duration::from_millis(200);
 
 /// The four organisations of `Consortium::start`.
 pub(crate) const FOUNDERS: [(&str, Role); 4] = [
@@ -78,6 +83,8 @@ pub(crate) struct Consortium {
     pub(crate) genesis: Genesis,
     pub(crate) chain: Embedded,
     pub(crate) orgs: Vec<Org>,
+    /// The limits of gateways that are started from now on.
+    pub(crate) limits: Limits,
     http: reqwest::Client,
 }
 
@@ -95,6 +102,11 @@ impl Consortium {
 
     /// These founders, the first an authority; each with a running gateway.
     pub(crate) async fn of(founders: &[(&'static str, Role)]) -> Self {
+        Self::beating(founders, HEARTBEAT).await
+    }
+
+    /// Likewise, over a ledger that makes an empty block so often.
+    pub(crate) async fn beating(founders: &[(&'static str, Role)], heartbeat: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = TestClock::default();
         let mut orgs: Vec<Org> = Vec::new();
@@ -125,10 +137,11 @@ impl Consortium {
         let endorse = |(_, home): &(Founder, PathBuf)| body.endorse(&*keystore(home).ed25519("org").unwrap());
         let signatures = sworn.iter().map(endorse).collect();
         let genesis = Genesis { body, signatures };
-        let settings = Settings { heartbeat: Duration::from_millis(200), clock: clock.shared(), ..Settings::default() };
-        let chain = Embedded::open(&dir.path().join("ledger"), &genesis, validator, settings).unwrap();
+        drop(validator);
+        let chain = open_chain(dir.path(), &genesis, &clock, heartbeat);
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
-        let mut this = Self { dir, clock, genesis, chain, orgs, http };
+        let limits = Limits::default();
+        let mut this = Self { dir, clock, genesis, chain, orgs, limits, http };
         for (name, _) in founders {
             this.launch(name).await;
         }
@@ -146,6 +159,7 @@ impl Consortium {
         let org = self.orgs.iter_mut().find(|o| o.name == name).unwrap();
         let mut config = Config::new(&org.home);
         config.listen = org.listen;
+        config.limits = self.limits.clone();
         let role = if org.role == Role::Authority { ClientRole::Authority } else { ClientRole::System };
         let jwks = json!({ "keys": [org.system.public().to_json()] });
         config.clients = vec![
@@ -200,6 +214,37 @@ impl Consortium {
     /// Moves the gateways' clocks where the ledger cannot follow.
     pub(crate) fn advance_alone(&self, ms: u64) {
         self.clock.0.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Stops everything, and starts it again from what lies on the disk: a ledger that was away is there again.
+    pub(crate) async fn restarted(mut self) -> Self {
+        let mut names = Vec::new();
+        for org in &mut self.orgs {
+            names.push(org.name);
+            if let Some(running) = org.running.take() {
+                running.stop().await;
+            }
+        }
+        let Self { dir, clock, genesis, chain, orgs, limits, http } = self;
+        chain.stop().await;
+        let chain = open_chain(dir.path(), &genesis, &clock, HEARTBEAT);
+        let mut this = Self { dir, clock, genesis, chain, orgs, limits, http };
+        for name in names {
+            this.launch(name).await;
+        }
+        this
+    }
+
+    /// How many anchors of records the blocks after a height hold.
+    pub(crate) async fn anchors_since(&self, height: u64) -> usize {
+        let mut blocks = self.chain.subscribe(height + 1);
+        let (mut found, mut at) = (0, height);
+        while at < self.chain.head().height {
+            let block = blocks.next().await.unwrap();
+            at = block.height;
+            found += block.events.iter().filter(|(_, event)| matches!(event, Event::Anchored { .. })).count();
+        }
+        found
     }
 
     fn client_of(&self, org: &str, client_id: String, key: Arc<dyn Assert>) -> Client {
@@ -289,6 +334,12 @@ impl Consortium {
         let path = format!("Practitioner/{}/$mandate", doctor.account);
         doctor.act(&client, &path, &json!({ "resourceType": "Parameters" })).await.expect(200);
     }
+}
+
+fn open_chain(dir: &std::path::Path, genesis: &Genesis, clock: &TestClock, heartbeat: Duration) -> Embedded {
+    let validator = ValidatorKey::load_or_create(&dir.join("validator.key")).unwrap();
+    let settings = Settings { heartbeat, clock: clock.shared(), ..Settings::default() };
+    Embedded::open(&dir.join("ledger"), genesis, validator, settings).unwrap()
 }
 
 pub(crate) fn keystore(home: &std::path::Path) -> FileKeystore {

@@ -301,6 +301,14 @@ impl Embedded {
         BlockStream::new(self.shared().app.store().clone(), self.shared().tip.subscribe(), from_height.max(1))
     }
 
+    /// Waits until no block will follow, and says why when that is for a failure: the disk is full, the store is damaged.
+    pub async fn ended(&self) -> Option<String> {
+        let shared = self.shared();
+        // An error means that the sender is gone, and with it the driver.
+        let _ = shared.tip.subscribe().wait_for(|tip| tip.ended).await;
+        shared.stopped.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Stops the driver after the block at hand; what still waits is answered `Stopped`. The file is free for another
     /// process when the last clone and stream is dropped.
     pub async fn stop(self) {

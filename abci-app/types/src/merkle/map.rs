@@ -68,13 +68,25 @@ impl Path {
     }
 }
 
+/// A subtree of so many leaves or fewer keeps its own hash only, and none of those below it.
+const CLUMP: usize = 16;
+
 /// A subtree; none is the empty one. Shared, so that a map is copied in no time.
 type Link = Option<Arc<Node>>;
 
 #[derive(Debug)]
 enum Node {
-    Leaf { hash: Hash32, leaf: MapLeaf },
-    Inner { hash: Hash32, left: Link, right: Link },
+    /// Few leaves, in the order of their paths. Their hashes are computed again when they are asked for: kept, they would be
+    /// twice as large as the leaves.
+    Clump {
+        hash: Hash32,
+        leaves: Box<[MapLeaf]>,
+    },
+    Inner {
+        hash: Hash32,
+        left: Link,
+        right: Link,
+    },
 }
 
 impl Node {
@@ -84,7 +96,7 @@ impl Node {
 
     const fn hash(&self) -> Hash32 {
         match self {
-            Self::Leaf { hash, .. } | Self::Inner { hash, .. } => *hash,
+            Self::Clump { hash, .. } | Self::Inner { hash, .. } => *hash,
         }
     }
 }
@@ -93,8 +105,31 @@ fn hash_of(link: &Link) -> Hash32 {
     link.as_ref().map_or_else(empty, |node| node.hash())
 }
 
-/// The map in memory, node hashes kept. Inserting costs as many hashes as the tree is deep, about the logarithm of its
-/// length; a clone shares everything and is independent.
+/// A leaf and the way to it.
+type Placed = (Path, MapLeaf);
+
+/// The hash of the subtree of leaves that are in order and agree above `depth`.
+fn hashed(leaves: &[Placed], depth: usize) -> Hash32 {
+    match leaves {
+        [] => empty(),
+        [(_, leaf)] => leaf.hash(),
+        _ => {
+            let (left, right) = parted(leaves, depth);
+            join(&hashed(left, depth + 1), &hashed(right, depth + 1))
+        }
+    }
+}
+
+fn parted(leaves: &[Placed], depth: usize) -> (&[Placed], &[Placed]) {
+    leaves.split_at(leaves.partition_point(|(path, _)| !path.right_at(depth)))
+}
+
+fn with_paths(leaves: &[MapLeaf]) -> Vec<Placed> {
+    leaves.iter().map(|leaf| (Path::of(&leaf.record), leaf.clone())).collect()
+}
+
+/// The map in memory. Inserting costs some fifty hashes at the most and, beyond that, as many as the tree is deep above its
+/// clumps; a clone shares everything and is independent. A leaf takes about 75 bytes.
 #[derive(Clone, Debug, Default)]
 pub struct RecordMap {
     root: Link,
@@ -128,7 +163,7 @@ impl RecordMap {
         let mut link = &self.root;
         for depth in 0..=DEPTH {
             match link.as_deref()? {
-                Node::Leaf { leaf, .. } => return (leaf.record == *record).then_some(leaf),
+                Node::Clump { leaves, .. } => return leaves.iter().find(|leaf| leaf.record == *record),
                 Node::Inner { left, right, .. } => link = if path.right_at(depth) { right } else { left },
             }
         }
@@ -139,8 +174,7 @@ impl RecordMap {
     pub fn insert(&mut self, leaf: MapLeaf) -> Option<MapLeaf> {
         let before = self.get(&leaf.record).cloned();
         let path = Path::of(&leaf.record);
-        let node = Arc::new(Node::Leaf { hash: leaf.hash(), leaf });
-        self.root = Some(inserted(&self.root, 0, &path, node));
+        self.root = inserted(&self.root, 0, &path, leaf);
         self.len += usize::from(before.is_none());
         before
     }
@@ -148,15 +182,18 @@ impl RecordMap {
     /// Every leaf, in the order of the paths.
     pub fn iter(&self) -> impl Iterator<Item = &MapLeaf> {
         let mut stack: Vec<&Link> = vec![&self.root];
+        let mut clump = [].iter();
         std::iter::from_fn(move || {
-            while let Some(link) = stack.pop() {
-                match link.as_deref() {
+            loop {
+                if let Some(leaf) = clump.next() {
+                    return Some(leaf);
+                }
+                match stack.pop()?.as_deref() {
                     None => {}
-                    Some(Node::Leaf { leaf, .. }) => return Some(leaf),
+                    Some(Node::Clump { leaves, .. }) => clump = leaves.iter(),
                     Some(Node::Inner { left, right, .. }) => stack.extend([right, left]),
                 }
             }
-            None
         })
     }
 
@@ -168,7 +205,7 @@ impl RecordMap {
         loop {
             match link.as_deref() {
                 None => return MapProof { siblings, leaf: None },
-                Some(Node::Leaf { leaf, .. }) => return MapProof { siblings, leaf: Some(leaf.clone()) },
+                Some(Node::Clump { leaves, .. }) => return proved(&with_paths(leaves), &path, siblings),
                 Some(Node::Inner { left, right, .. }) => {
                     let (on, off) = if path.right_at(siblings.len()) { (right, left) } else { (left, right) };
                     siblings.push(hash_of(off));
@@ -179,10 +216,22 @@ impl RecordMap {
     }
 }
 
+/// Goes on with a proof below the kept hashes.
+fn proved(mut leaves: &[Placed], path: &Path, mut siblings: Vec<Hash32>) -> MapProof {
+    while leaves.len() > 1 {
+        let depth = siblings.len();
+        let (left, right) = parted(leaves, depth);
+        let (on, off) = if path.right_at(depth) { (right, left) } else { (left, right) };
+        siblings.push(hashed(off, depth + 1));
+        leaves = on;
+    }
+    MapProof { siblings, leaf: leaves.first().map(|(_, leaf)| leaf.clone()) }
+}
+
 impl FromIterator<MapLeaf> for RecordMap {
     /// Builds the whole tree from below, at about two hashes a leaf. Of two leaves of one record the later counts.
     fn from_iter<I: IntoIterator<Item = MapLeaf>>(leaves: I) -> Self {
-        let mut by_path: Vec<(Path, MapLeaf)> = leaves.into_iter().map(|leaf| (Path::of(&leaf.record), leaf)).collect();
+        let mut by_path: Vec<Placed> = leaves.into_iter().map(|leaf| (Path::of(&leaf.record), leaf)).collect();
         // Stable, so that the later of two leaves of one record comes second.
         by_path.sort_by_key(|(path, _)| path.0);
         by_path.dedup_by(|later, kept| {
@@ -197,44 +246,34 @@ impl FromIterator<MapLeaf> for RecordMap {
 }
 
 /// The subtree of leaves that are in order and agree above `depth`.
-fn built(leaves: &[(Path, MapLeaf)], depth: usize) -> Link {
-    match leaves {
-        [] => None,
-        [(_, leaf)] => Some(Arc::new(Node::Leaf { hash: leaf.hash(), leaf: leaf.clone() })),
-        _ => {
-            let (left, right) = leaves.split_at(leaves.partition_point(|(path, _)| !path.right_at(depth)));
-            Some(Node::inner(built(left, depth + 1), built(right, depth + 1)))
-        }
+fn built(leaves: &[Placed], depth: usize) -> Link {
+    if leaves.is_empty() {
+        return None;
     }
+    if leaves.len() <= CLUMP {
+        let of = leaves.iter().map(|(_, leaf)| leaf.clone()).collect();
+        return Some(Arc::new(Node::Clump { hash: hashed(leaves, depth), leaves: of }));
+    }
+    let (left, right) = parted(leaves, depth);
+    Some(Node::inner(built(left, depth + 1), built(right, depth + 1)))
 }
 
-fn inserted(link: &Link, depth: usize, path: &Path, new: Arc<Node>) -> Arc<Node> {
+fn inserted(link: &Link, depth: usize, path: &Path, new: MapLeaf) -> Link {
     match link.as_deref() {
-        None => new,
-        Some(Node::Leaf { leaf, .. }) => {
-            let other = Path::of(&leaf.record);
-            if other == *path {
-                return new;
+        None => built(&[(*path, new)], depth),
+        Some(Node::Clump { leaves, .. }) => {
+            let mut leaves = with_paths(leaves);
+            match leaves.binary_search_by_key(&path.0, |(path, _)| path.0) {
+                Ok(at) => leaves[at].1 = new,
+                Err(at) => leaves.insert(at, (*path, new)),
             }
-            // Both leaves now hang below the first level at which their paths part.
-            let mut split = depth;
-            while other.right_at(split) == path.right_at(split) {
-                split += 1;
-            }
-            let old = link.clone();
-            let mut node = if path.right_at(split) { Node::inner(old, Some(new)) } else { Node::inner(Some(new), old) };
-            for at in (depth..split).rev() {
-                node = if path.right_at(at) { Node::inner(None, Some(node)) } else { Node::inner(Some(node), None) };
-            }
-            node
+            built(&leaves, depth)
         }
-        Some(Node::Inner { left, right, .. }) => {
-            if path.right_at(depth) {
-                Node::inner(left.clone(), Some(inserted(right, depth + 1, path, new)))
-            } else {
-                Node::inner(Some(inserted(left, depth + 1, path, new)), right.clone())
-            }
-        }
+        Some(Node::Inner { left, right, .. }) => Some(if path.right_at(depth) {
+            Node::inner(left.clone(), inserted(right, depth + 1, path, new))
+        } else {
+            Node::inner(inserted(left, depth + 1, path, new), right.clone())
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scan::{Event, Scanner, decode};
 use crate::fhir::systems;
@@ -132,6 +132,28 @@ pub fn sealed_form(bytes: &[u8]) -> Vec<u8> {
     out.extend(stripped.unwrap_or_else(|| b"{}".to_vec()));
     out.extend(&bytes[top.close + 1..]);
     out
+}
+
+/// Takes the same out of a resource's tree: `strip` of a document's tree is the tree of its `sealed_form`.
+pub fn strip(resource: &mut Value) {
+    let Some(members) = resource.as_object_mut() else { return };
+    members.shift_remove("id");
+    let Some(Value::Object(meta)) = members.get_mut("meta") else { return };
+    meta.shift_remove("versionId");
+    meta.shift_remove("lastUpdated");
+    for (name, key, text) in
+        [("security", "system", systems::CATEGORY), ("extension", "url", systems::SOURCE_EXTENSION)]
+    {
+        if let Some(Value::Array(elements)) = meta.get_mut(name) {
+            elements.retain(|element| element.get(key).and_then(Value::as_str) != Some(text));
+            if elements.is_empty() {
+                meta.shift_remove(name);
+            }
+        }
+    }
+    if meta.is_empty() {
+        members.shift_remove("meta");
+    }
 }
 
 /// The item with another value in place of its own.

@@ -136,6 +136,9 @@ fn the_sealed_form_takes_out_what_the_server_says_and_nothing_else() {
     ];
     for (given, sealed) in cases {
         assert_eq!(String::from_utf8(sealed_form(given.as_bytes())).unwrap(), sealed);
+        let mut tree = parse(given.as_bytes()).unwrap().value().clone();
+        strip(&mut tree);
+        assert_eq!(tree, parse(sealed.as_bytes()).unwrap().value().clone());
     }
 }
 
@@ -256,6 +259,9 @@ proptest! {
         let value = parse(&read).unwrap().value().clone();
         prop_assert_eq!(&value["id"], "abc");
         prop_assert_eq!(String::from_utf8(sealed_form(&read)).unwrap(), String::from_utf8(sealed.clone()).unwrap());
+        let mut tree = value;
+        strip(&mut tree);
+        prop_assert_eq!(tree.to_string(), parse(&sealed).unwrap().value().to_string());
         prop_assert_eq!(sealed_form(&sealed), sealed);
     }
 

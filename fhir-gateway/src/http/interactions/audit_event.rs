@@ -6,16 +6,13 @@ use vouchsafe_types::{AccountId, RecordId};
 use crate::{
     audit::{AuditEntry, AuditQuery, Recorded},
     auth::{Caller, Who},
-    fhir::{
-        audit::AuditKind,
-        compartment::Reference,
-        search::{DEFAULT_COUNT, MAX_COUNT},
-    },
+    fhir::{audit::AuditKind, compartment::Reference},
     gateway::Gateway,
     http::{
         Fault, Reply,
         call::Call,
         disclose::{self, Deed},
+        interactions::search::{DEFAULT_COUNT, MAX_COUNT},
         render::{self, Entry},
     },
     policy::{self, Act},
@@ -78,15 +75,16 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
     events.dedup_by(|a, b| a["id"] == b["id"]);
     let total = events.len();
     events.truncate(count);
-    let entries: Vec<Entry> = events
-        .iter()
-        .map(|e| Entry {
-            full_url: format!("{}/AuditEvent/{}", gw.fhir_base(), e["id"].as_str().unwrap_or_default()),
-            resource: e.to_string().into_bytes(),
-        })
-        .collect();
+    let made = |e: &Value| Entry::made("AuditEvent", e["id"].as_str().unwrap_or_default().to_owned(), e);
+    let entries: Vec<Entry> = events.iter().map(made).collect();
     let own = format!("{}/{}", gw.fhir_base(), disclose::query_text(&call));
-    Ok(Reply::bytes(200, render::searchset(gw, &own, None, total, &entries, &[])))
+    Ok(Reply::bytes(200, render::searchset(gw, &own, None, Some(total), &entries, &[])))
+}
+
+/// `POST /AuditEvent/_search`.
+pub(crate) async fn search_by_form(call: Call) -> Result<Reply, Fault> {
+    let query = super::search::pairs(&call)?;
+    search(Call { query, ..call }).await
 }
 
 /// The charts that `patient` names, each of which the caller may name, and how many events are wanted.

@@ -26,6 +26,12 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
         .await
 }
 
+/// `POST /Consent/_search`.
+pub(crate) async fn search_by_form(call: Call) -> Result<Reply, Fault> {
+    let query = super::search::pairs(&call)?;
+    search(Call { query, ..call }).await
+}
+
 /// `POST /Consent`, a proposed one.
 pub(crate) async fn create(call: Call) -> Result<Reply, Fault> {
     audited(&call, AuditKind::Create, None, propose(&call, false)).await
@@ -37,8 +43,8 @@ pub(crate) async fn prepare(call: Call) -> Result<Reply, Fault> {
 }
 
 async fn propose(call: &Call, prepare: bool) -> Result<Reply, Fault> {
-    let document = super::submitted(call)?;
-    consents::create(&call.gw, call.caller()?, document.value(), call.tx()?, prepare).await
+    let resource = super::submitted(call)?;
+    consents::create(&call.gw, call.caller()?, &resource.value, call.tx()?, prepare).await
 }
 
 /// Does something with a Consent when the log can keep it, and records it when it was done. What is only prepared

@@ -1,66 +1,51 @@
 //! One file per FHIR interaction.
 
 pub(crate) mod audit_event;
+pub(crate) mod bundle;
 pub(crate) mod consent;
 pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod history;
 pub(crate) mod metadata;
+pub(crate) mod place;
 pub(crate) mod provenance;
 pub(crate) mod read;
 pub(crate) mod search;
 pub(crate) mod update;
 
-use std::sync::Arc;
+use vouchsafe_types::RecordId;
 
-use serde_json::Value;
-use vouchsafe_types::{AccountId, RecordId, SessionId};
-
-use super::{Fault, call::Call};
+use super::{Fault, call::Call, render, writing::Resource};
 use crate::{
     auth::{Caller, Who},
-    fhir::{
-        compartment::{Reference, ResourceClass, class_of_resource, patient_of},
-        json::{self, Document},
-    },
+    fhir::compartment::Reference,
     gateway::Gateway,
     policy::{self, Act, Permit},
     records::{Actor, Chart, OpenError, RecordRow},
-    sessions,
 };
 
 /// A resource that was submitted: strict JSON, of the path's type, of R4's structure.
-pub(crate) fn submitted(call: &Call) -> Result<Document, Fault> {
+pub(crate) fn submitted(call: &Call) -> Result<Resource, Fault> {
     let document = call.document()?;
-    let expected = call.resource_type();
-    match document.resource_type() {
-        Some(got) if got == expected => {}
-        Some(_) => return Err(Fault::malformed(format!("this address takes a {expected}")).at("resourceType")),
-        None => return Err(Fault::malformed("resourceType is missing, or no string").at("resourceType")),
-    }
-    vouchsafe_fhir_structure::check(expected, document.bytes()).map_err(|e| Fault::from(&e))?;
-    Ok(document)
+    let (bytes, value) = document.into_parts();
+    Resource::read(call.resource_type(), &bytes, value)
 }
 
-/// What is sealed of a submission, and the same parsed.
-pub(crate) fn sealed(document: &Document) -> Result<(bytes::Bytes, Arc<Value>), Fault> {
-    let form = json::sealed_form(document.bytes());
-    let parsed = json::parse(&form).map_err(|e| Fault::from(&e))?;
-    Ok((form.into(), Arc::new(parsed.value().clone())))
-}
-
-/// The chart that a resource belongs to: its patient's, or the organisation's own.
+/// The version that `If-Match` names.
 ///
 /// # Errors
-/// 422 when it names no patient whose chart is here.
-pub(crate) fn chart_of(gw: &Gateway, resource_type: &str, value: &Value) -> Result<Chart, Fault> {
-    if class_of_resource(resource_type, value) != ResourceClass::Patient {
-        return Ok(gw.charts.organization_chart());
-    }
-    let missing = |what: &str| Fault::invalid(format!("a {resource_type} belongs to a patient's chart: {what}"));
-    let Some(reference) = patient_of(resource_type, value) else {
-        return Err(missing("it refers to no Patient").at(format!("{resource_type}.subject")));
-    };
-    let id = local_patient(gw, &reference).ok_or_else(|| missing("it refers to a Patient elsewhere"))?;
-    gw.charts.by_id(&id).ok_or_else(|| missing("the Patient it refers to is not here"))
+/// 400 when it is not one entity tag.
+pub(crate) fn if_match(call: &Call) -> Result<Option<u64>, Fault> {
+    call.header("if-match")?.map(version_named).transpose()
+}
+
+/// The version that the text of an `If-Match` names.
+///
+/// # Errors
+/// 400 when it is not one entity tag.
+pub(crate) fn version_named(text: &str) -> Result<u64, Fault> {
+    let version = render::version_in_etag(text);
+    version.ok_or_else(|| Fault::malformed("If-Match must be one entity tag, such as W/\"1\"").at("If-Match"))
 }
 
 /// The own Patient that a reference names, relative or under this gateway's base.
@@ -79,22 +64,6 @@ pub(crate) fn actor(caller: &Caller) -> Actor {
         Who::System | Who::Authority { .. } => (None, None),
     };
     Actor { client: caller.client_id.clone(), account, agent }
-}
-
-/// The session that a write names, judged for the patient of the chart written to.
-///
-/// # Errors
-/// 403 when it is not a live one of this caller, for this patient, that allows writing.
-pub(crate) async fn upload_session(call: &Call, patient: Option<AccountId>) -> Result<Option<SessionId>, Fault> {
-    let Some(named) = call.session()? else { return Ok(None) };
-    let caller = call.caller()?;
-    if !matches!(caller.who, Who::Practitioner { .. }) {
-        return Err(Fault::forbidden("not-the-doctor", "only a practitioner acts in a session"));
-    }
-    let Some(patient) = patient else {
-        return Err(Fault::forbidden("not-the-patient", "the session is not for the patient of this chart"));
-    };
-    sessions::upload(&call.gw, caller, &named.to_string(), patient).await.map(Some)
 }
 
 /// The chart of a row.

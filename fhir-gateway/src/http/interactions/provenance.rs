@@ -49,12 +49,17 @@ pub(crate) async fn search(call: Call) -> Result<Reply, Fault> {
     let mut entries = Vec::new();
     for row in &rows {
         let value = render_row(gw, row).await?;
-        let full_url = format!("{}/Provenance/{}", gw.fhir_base(), id_of(row));
-        entries.push(Entry { full_url, resource: value.to_string().into_bytes() });
+        entries.push(Entry::made("Provenance", id_of(row), &value));
     }
     seen(&call, &rows, AuditKind::Query).await?;
     let own = format!("{}/{}", gw.fhir_base(), disclose::query_text(&call));
-    Ok(Reply::bytes(200, render::searchset(gw, &own, None, entries.len(), &entries, &[])))
+    Ok(Reply::bytes(200, render::searchset(gw, &own, None, Some(entries.len()), &entries, &[])))
+}
+
+/// `POST /Provenance/_search`.
+pub(crate) async fn search_by_form(call: Call) -> Result<Reply, Fault> {
+    let query = super::search::pairs(&call)?;
+    search(Call { query, ..call }).await
 }
 
 /// `GET /Provenance/{id}`.

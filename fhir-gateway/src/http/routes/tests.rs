@@ -54,6 +54,13 @@ fn literal_rows_are_not_hidden_by_those_of_any_type() {
     assert_eq!(find(Method::Get, "/AuditEvent"), Ok("/AuditEvent"));
     assert_eq!(find(Method::Post, "/AuditEvent"), Err(405));
     assert_eq!(find(Method::Get, "/Observation/1/_history/2"), Ok("/{type}/{id}/_history/{vid}"));
+    assert_eq!(find(Method::Get, "/Observation/_history"), Ok("/{type}/_history"));
+    assert_eq!(find(Method::Get, "/Observation/1/_history"), Ok("/{type}/{id}/_history"));
+    assert_eq!(find(Method::Get, "/_history"), Ok("/_history"));
+    assert_eq!(find(Method::Post, ""), Ok("/"));
+    assert_eq!(find(Method::Post, "/"), Ok("/"));
+    assert_eq!(find(Method::Put, "/"), Err(405));
+    assert_eq!(find(Method::Get, "/AuditEvent/1/_history"), Err(404));
     assert_eq!(find(Method::Post, "/Patient/1/$register"), Ok("/{type}/{id}/$register"));
     assert_eq!(find(Method::Post, "/Patient/1/$verify"), Err(404));
     assert_eq!(find(Method::Get, "/Nothing/1"), Err(404));
@@ -61,7 +68,10 @@ fn literal_rows_are_not_hidden_by_those_of_any_type() {
     assert_eq!(find(Method::Get, "/Observation/%00"), Err(400));
     assert_eq!(find(Method::Get, "/Observation/%ff"), Err(400));
     assert_eq!(find(Method::Get, &format!("/Observation/{}", "a".repeat(600))), Err(400));
-    assert_eq!(find(Method::Delete, "/Observation/1"), Err(405));
+    assert_eq!(find(Method::Delete, "/Observation/1"), Ok("/{type}/{id}"));
+    assert_eq!(find(Method::Delete, "/Consent/1"), Err(405));
+    assert_eq!(find(Method::Put, "/AuditEvent"), Err(405));
+    assert_eq!(find(Method::Patch, "/Observation/1"), Err(405));
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! What custodians sign, and how it is judged.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use vouchsafe_types::{AccountId, Count, Handle, Hash32, RecordId, b64, jws, merkle::MapLeaf, state::KeyRole};
+use vouchsafe_types::{
+    AccountId, Count, Handle, Hash32, Kid, RecordId, b64, jws,
+    merkle::MapLeaf,
+    state::{Key, KeyRole},
+};
 
 use super::DirectoryFault;
 use crate::{
@@ -75,42 +81,64 @@ pub(super) enum Signed {
     Key(KeyEntry),
 }
 
-/// Judges a compact JWS of another custodian: the key must be a live device key, on the ledger, of the very organisation
-/// that the payload names.
-pub(super) async fn judge(ledger: &dyn Ledger, text: &str) -> Result<Signed, DirectoryFault> {
-    let header = header(text)?;
-    let view = View(ledger);
-    let unavailable = |e: crate::ledger::LedgerError| DirectoryFault::Unavailable(e.to_string());
-    let Some(key) = view.key(&header.kid).await.map_err(unavailable)? else {
-        return forged(format!("the ledger knows no key {}", header.kid));
-    };
-    if key.role != KeyRole::Device || key.ended.is_some() {
-        return forged(format!("key {} is an agent's, or was removed", header.kid));
+/// Judges compact JWSs of other custodians; many by one key ask the ledger about it once.
+pub(super) struct Judge<'a> {
+    ledger: &'a dyn Ledger,
+    known: BTreeMap<Kid, Key>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) const fn new(ledger: &'a dyn Ledger) -> Self {
+        Self { ledger, known: BTreeMap::new() }
     }
-    let account = view.account(&key.account).await.map_err(unavailable)?;
-    if !account.is_some_and(|account| account.role.is_organization()) {
-        return forged(format!("{} is not an organisation", key.account));
+
+    /// The key must be a live device key, on the ledger, of the very organisation that the payload names.
+    pub(super) async fn judge(&mut self, text: &str) -> Result<Signed, DirectoryFault> {
+        let header = header(text)?;
+        let key = match self.known.get(&header.kid) {
+            Some(key) => key,
+            None => {
+                let key = self.key(&header.kid).await?;
+                self.known.entry(header.kid).or_insert(key)
+            }
+        };
+        let chain = self.ledger.chain();
+        let (signed, named) = match header.typ.as_str() {
+            DirectoryEntry::TYP => {
+                let entry: DirectoryEntry = open(text, chain, DirectoryEntry::TYP, &key.ed25519)?;
+                let custodian = entry.custodian;
+                (Signed::Entry(Box::new(entry)), custodian)
+            }
+            KeyEntry::TYP => {
+                let entry: KeyEntry = open(text, chain, KeyEntry::TYP, &key.ed25519)?;
+                let custodian = entry.custodian;
+                (Signed::Key(entry), custodian)
+            }
+            other => {
+                let other: String = other.chars().take(40).collect();
+                return forged(format!("typ {other:?} is none of the directory's"));
+            }
+        };
+        if named != key.account {
+            return forged(format!("{} signed an entry of {named}", key.account));
+        }
+        Ok(signed)
     }
-    let chain = ledger.chain();
-    let (signed, named) = match header.typ.as_str() {
-        DirectoryEntry::TYP => {
-            let entry: DirectoryEntry = open(text, chain, DirectoryEntry::TYP, &key.ed25519)?;
-            let custodian = entry.custodian;
-            (Signed::Entry(Box::new(entry)), custodian)
+
+    async fn key(&self, kid: &Kid) -> Result<Key, DirectoryFault> {
+        let view = View(self.ledger);
+        let Some(key) = view.key(kid).await? else {
+            return forged(format!("the ledger knows no key {kid}"));
+        };
+        if key.role != KeyRole::Device || key.ended.is_some() {
+            return forged(format!("key {kid} is an agent's, or was removed"));
         }
-        KeyEntry::TYP => {
-            let entry: KeyEntry = open(text, chain, KeyEntry::TYP, &key.ed25519)?;
-            let custodian = entry.custodian;
-            (Signed::Key(entry), custodian)
+        let account = view.account(&key.account).await?;
+        if !account.is_some_and(|account| account.role.is_organization()) {
+            return forged(format!("{} is not an organisation", key.account));
         }
-        other => {
-            return forged(format!("typ {:?} is none of the directory's", other.chars().take(40).collect::<String>()));
-        }
-    };
-    if named != key.account {
-        return forged(format!("{} signed an entry of {named}", key.account));
+        Ok(key)
     }
-    Ok(signed)
 }
 
 fn open<T: DeserializeOwned>(

@@ -5,6 +5,7 @@ mod entry;
 mod maps;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -12,15 +13,16 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::{Mutex, broadcast, watch};
 use vouchsafe_types::{
-    AccountId, Handle, Hash32, RecordId, RequestId, jws,
+    AccountId, Count, Handle, Hash32, RecordId, RequestId, jws,
     merkle::{MapLeaf, MapProof, RecordMap},
     state::Head,
 };
 
 pub use entry::{DirectoryEntry, KeyEntry};
-use entry::{Signed, forged, judge, payload};
+use entry::{Judge, Signed, forged, payload};
 use maps::{ChartKey, ChartMap, Maps};
 
+use super::RecordRow;
 use crate::{
     foundation::Foundation,
     ledger::{LedgerError, View},
@@ -161,39 +163,90 @@ impl Directory {
     /// # Errors
     /// `Forged`; `Contradiction` with what is known; `Unavailable`.
     pub async fn put(&self, jws: &str) -> Result<(), DirectoryFault> {
-        let signed = judge(&*self.inner.ground.ledger, jws).await?;
-        let _writing = self.inner.writing.lock().await;
-        match signed {
-            Signed::Entry(entry) => self.put_entry(&entry, jws).await,
-            Signed::Key(entry) => self.put_key(&entry, jws).await,
-        }
+        self.put_all(&[jws]).await?.into_iter().next().map_or(Ok(()), Err)
     }
 
-    async fn put_entry(&self, entry: &DirectoryEntry, jws: &str) -> Result<(), DirectoryFault> {
+    /// Takes many at once, with one flush of the disk, and says which of them it did not take, and why.
+    ///
+    /// # Errors
+    /// `Unavailable` when none was written.
+    pub async fn put_all(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<DirectoryFault>, DirectoryFault> {
+        let mut judge = Judge::new(&*self.inner.ground.ledger);
+        let (mut refused, mut signed) = (Vec::new(), Vec::new());
+        for jws in texts.iter().map(AsRef::as_ref) {
+            match judge.judge(jws).await {
+                Ok(what) => signed.push((what, jws)),
+                Err(fault) => refused.push(fault),
+            }
+        }
+        let _writing = self.inner.writing.lock().await;
+        let (mut batch, mut entries, mut keys) = (WriteBatch::new(), BTreeMap::new(), BTreeMap::new());
+        for (what, jws) in signed {
+            let put = match what {
+                Signed::Entry(entry) => self.put_entry(&mut batch, &mut entries, *entry, jws),
+                Signed::Key(entry) => self.put_key(&mut batch, &mut keys, &entry, jws),
+            };
+            refused.extend(put.err());
+        }
+        self.inner.ground.db.commit(batch).await?;
+        // Chart by chart, so that each map is changed once.
+        let mut charts: BTreeMap<ChartKey, Vec<DirectoryEntry>> = BTreeMap::new();
+        for entry in entries.into_values() {
+            charts.entry((entry.custodian, entry.handle)).or_default().push(entry);
+        }
+        for (chart, entries) in charts {
+            self.inner.maps.change(&chart, |map| entries.iter().for_each(|entry| insert(&mut map.committed, entry)));
+        }
+        Ok(refused)
+    }
+
+    /// Adds an entry to a batch, unless it is known; `new` are those that are in the batch.
+    fn put_entry(
+        &self,
+        batch: &mut WriteBatch,
+        new: &mut BTreeMap<Vec<u8>, DirectoryEntry>,
+        entry: DirectoryEntry,
+        jws: &str,
+    ) -> Result<(), DirectoryFault> {
         if entry.custodian == self.inner.ground.org {
             return forged("an own entry comes from nobody else");
         }
-        if let Some(known) = self.entry(&entry.custodian, &entry.handle, &entry.record, entry.version.0)? {
-            if known == *entry {
+        let key = entry_key(&entry.custodian, &entry.handle, &entry.record, entry.version.0);
+        let known = match new.get(&key) {
+            Some(known) => Some(known.clone()),
+            None => self.entry(&entry.custodian, &entry.handle, &entry.record, entry.version.0)?,
+        };
+        if let Some(known) = known {
+            if known == entry {
                 return Ok(());
             }
             if known.commitment != entry.commitment {
                 return Err(DirectoryFault::Contradiction("two commitments for one version".into()));
             }
         }
-        let key = entry_key(&entry.custodian, &entry.handle, &entry.record, entry.version.0);
-        self.inner.ground.db.put(ENTRIES, &key, jws.as_bytes()).await?;
-        self.inner.maps.change(&(entry.custodian, entry.handle), |map| insert(&mut map.committed, entry));
+        batch.put(ENTRIES, key.clone(), jws.as_bytes());
+        new.insert(key, entry);
         Ok(())
     }
 
-    async fn put_key(&self, entry: &KeyEntry, jws: &str) -> Result<(), DirectoryFault> {
-        let known = self.key_entry(&entry.custodian, &entry.handle)?;
-        if known.is_some_and(|known| known.seq >= entry.seq) {
-            return Ok(());
-        }
+    /// Adds a key entry to a batch, if it is newer than what is known; `new` are the numbers of those in the batch.
+    fn put_key(
+        &self,
+        batch: &mut WriteBatch,
+        new: &mut BTreeMap<Vec<u8>, Count>,
+        entry: &KeyEntry,
+        jws: &str,
+    ) -> Result<(), DirectoryFault> {
         let key = chart_key(&entry.custodian, &entry.handle);
-        Ok(self.inner.ground.db.put(KEYS, &key, jws.as_bytes()).await?)
+        let known = match new.get(&key) {
+            Some(seq) => Some(*seq),
+            None => self.key_entry(&entry.custodian, &entry.handle)?.map(|known| known.seq),
+        };
+        if known.is_none_or(|known| known < entry.seq) {
+            batch.put(KEYS, key.clone(), jws.as_bytes());
+            new.insert(key, entry.seq);
+        }
+        Ok(())
     }
 
     /// All entries and the newest key entry of a chart, as compact JWSs: what a peer or the patient pulls.
@@ -286,11 +339,33 @@ impl Directory {
         map.get(record).cloned().ok_or(DirectoryFault::Absent)
     }
 
+    /// What the own chart's map in memory says of some records, when it is the one that the ledger holds at this moment; of
+    /// those that it does not have, nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is not in memory or another; then each is asked for by itself.
+    pub(super) async fn own_leaves(
+        &self,
+        handle: &Handle,
+        records: &[RecordId],
+    ) -> Result<Vec<MapLeaf>, DirectoryFault> {
+        let chart = (self.inner.ground.org, *handle);
+        let told: Option<Vec<_>> = records.iter().map(|record| self.inner.maps.told(&chart, record)).collect();
+        let head = View(&*self.inner.ground.ledger).head(&chart.0, handle).await?;
+        match (told, head) {
+            (Some(told), Some(head)) if told.iter().all(|told| told.root == head.root) => {
+                Ok(told.into_iter().filter_map(|told| told.leaf).collect())
+            }
+            _ => Err(DirectoryFault::Unavailable("the chart's map is not in memory".into())),
+        }
+    }
+
     /// The chart's map whose root the ledger holds. The head is read before and after the map is looked at, so that a fault
     /// is never an anchor that came between.
     async fn map_at_head(&self, custodian: &AccountId, handle: &Handle) -> Result<(RecordMap, Head), DirectoryFault> {
         let view = View(&*self.inner.ground.ledger);
         let mut promoted = self.inner.promoted.subscribe();
+        let until = tokio::time::Instant::now() + PROMOTION;
         let Some(mut head) = view.head(custodian, handle).await? else { return Err(DirectoryFault::Absent) };
         loop {
             promoted.mark_unchanged();
@@ -298,9 +373,11 @@ impl Directory {
             if map.committed.root() == head.root {
                 return Ok((map.committed, head));
             }
-            if map.pending.is_some_and(|pending| pending.root() == head.root) {
-                // The anchor is in a block, and its entries are about to be written.
-                let written = tokio::time::timeout(PROMOTION, promoted.changed()).await;
+            let under_way = map.pending.is_some_and(|pending| pending.root() == head.root);
+            if under_way {
+                // The anchor is in a block, and its entries are about to be written. What wakes us may be another chart's
+                // map: those of one anchor are promoted one after the other.
+                let written = tokio::time::timeout_at(until, promoted.changed()).await;
                 if !matches!(written, Ok(Ok(()))) {
                     return Err(DirectoryFault::Unavailable(
                         "entries of a committed anchor are not written yet".into(),
@@ -309,8 +386,9 @@ impl Directory {
             }
             match view.head(custodian, handle).await? {
                 Some(again) if again != head => head = again,
-                _ if self.map(&(*custodian, *handle))?.committed.root() == head.root => {}
-                _ => return Err(DirectoryFault::NotTheHead),
+                // Judged by the map that was looked at between the two: a later one may be further than this head.
+                _ if !under_way => return Err(DirectoryFault::NotTheHead),
+                _ => {}
             }
         }
     }
@@ -319,13 +397,18 @@ impl Directory {
         if let Some(map) = self.inner.maps.get(chart) {
             return Ok(map);
         }
+        let committed = self.built(chart)?;
+        Ok(self.inner.maps.keep(*chart, ChartMap { committed, pending: None }))
+    }
+
+    /// A chart's map as its entries say.
+    fn built(&self, chart: &ChartKey) -> Result<RecordMap, DirectoryFault> {
         // By ascending record and version, so of several versions the latest comes last, which is the one that counts.
         let mut leaves = Vec::new();
         for (_, value) in self.inner.ground.db.scan_prefix(ENTRIES, &chart_key(&chart.0, &chart.1))? {
             leaves.push(payload::<DirectoryEntry>(&text(&value)?)?.leaf());
         }
-        let committed = leaves.into_iter().collect();
-        Ok(self.inner.maps.keep(*chart, ChartMap { committed, pending: None }))
+        Ok(leaves.into_iter().collect())
     }
 
     /// Keeps the sealed details (JWE JSON) of a request, beside those that are kept already.
@@ -362,8 +445,18 @@ impl Directory {
 /// What the outbox and the charts do: own entries.
 impl Directory {
     /// The own chart's map, as committed.
-    pub(super) fn own_map(&self, handle: &Handle) -> Result<RecordMap, DirectoryFault> {
+    pub(crate) fn own_map(&self, handle: &Handle) -> Result<RecordMap, DirectoryFault> {
         Ok(self.map(&(self.inner.ground.org, *handle))?.committed)
+    }
+
+    /// The own chart's map, built anew from what lies in the database.
+    pub(super) fn built_own(&self, handle: &Handle) -> Result<RecordMap, DirectoryFault> {
+        self.built(&(self.inner.ground.org, *handle))
+    }
+
+    /// How many own entries there are.
+    pub(super) fn count_own(&self) -> Result<u64, DirectoryFault> {
+        Ok(self.inner.ground.db.count(ENTRIES, &self.inner.ground.org.0)?)
     }
 
     /// What an own chart's map says of a record, as committed.
@@ -374,14 +467,32 @@ impl Directory {
         }
     }
 
+    /// The root of an own chart's map, as committed, and the one that the anchor under way makes of it. None when the map is
+    /// not in memory and is not to be built.
+    pub(super) fn own_roots(
+        &self,
+        handle: &Handle,
+        build: bool,
+    ) -> Result<Option<(Hash32, Option<Hash32>)>, DirectoryFault> {
+        let chart = (self.inner.ground.org, *handle);
+        if let Some(roots) = self.inner.maps.roots(&chart) {
+            return Ok(Some(roots));
+        }
+        if !build {
+            return Ok(None);
+        }
+        let map = self.map(&chart)?;
+        Ok(Some((map.committed.root(), map.pending.as_ref().map(RecordMap::root))))
+    }
+
     /// Says what an own chart's map becomes when the anchor under way is committed; none when it was not.
     pub(super) fn set_pending(&self, handle: &Handle, pending: Option<RecordMap>) {
         self.inner.maps.change(&(self.inner.ground.org, *handle), |map| map.pending = pending);
     }
 
     /// Adds own entries, whose anchor is committed, to a batch.
-    pub(super) fn write_own(batch: &mut WriteBatch, entry: &DirectoryEntry, jws: &str) {
-        let key = entry_key(&entry.custodian, &entry.handle, &entry.record, entry.version.0);
+    pub(super) fn write_own(batch: &mut WriteBatch, row: &RecordRow, custodian: AccountId, jws: &str) {
+        let key = entry_key(&custodian, &row.handle, &row.id, row.version.0);
         batch.put(ENTRIES, key, jws.as_bytes());
     }
 
@@ -410,7 +521,7 @@ impl Directory {
         let _writing = self.inner.writing.lock().await;
         // Ciphertexts are random, so sorting them hides whose is first.
         wraps.sort_by(|a, b| a.bytes().cmp(b.bytes()));
-        let seq = self.key_entry(&ground.org, &handle)?.map_or(vouchsafe_types::Count(1), |entry| entry.seq.next());
+        let seq = self.key_entry(&ground.org, &handle)?.map_or(Count(1), |entry| entry.seq.next());
         let entry = KeyEntry { custodian: ground.org, handle, seq, wraps };
         let key = ground.org_key().map_err(|e| DirectoryFault::Unavailable(e.to_string()))?;
         let text = jws::sign_statement(&*key, ground.ledger.chain(), KeyEntry::TYP, &entry);

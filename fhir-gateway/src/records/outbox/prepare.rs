@@ -1,9 +1,9 @@
-//! Judging and sealing the writes of a group.
+//! Judging and sealing the submissions of a group.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 
 use vouchsafe_types::{
-    Count, Handle, RecordId, SessionId, TimeMs, Tx, b64,
+    AccountId, Count, Handle, RecordId, SessionId, TimeMs, Tx, b64, jws,
     merkle::RecordMap,
     state::{Head, HeadMove},
     tx::Anchor,
@@ -11,86 +11,117 @@ use vouchsafe_types::{
 
 use super::{
     Writer,
-    group::{Anchoring, Group, Item, Pending},
-    job::{Job, Kind},
+    group::{Group, Lying, Part, Pending},
+    job::{Draft, Job},
+    judge::{Verdict, judge},
+    once::Kept,
 };
 use crate::{
-    fhir::search,
+    fhir::{category::Category, date::DateRange},
     foundation::ORG_KEY,
     ledger::View,
-    records::{Chart, DirectoryEntry, DirectoryFault, RecordRow, WriteError, row::Header},
-    seal::{Aad, CustodyKey, DataKey, KeyWrapping, PatientKey, keystore::Signer, record},
+    records::{
+        ActKind, Actor, DirectoryEntry, DirectoryFault, RecordRow, WriteError,
+        charts::{ChartKeys, Opening},
+        index::Index,
+        row::Header,
+    },
+    seal::{Aad, DataKey, KeyWrapping, Sealed, keystore::Signer, record},
+    store::Db,
 };
-use vouchsafe_types::jws;
 
-/// A chart that the group touches: its keys, its head on the ledger and its map as it becomes.
+/// Heads and maps of charts as they will be when the group under way is committed.
+pub(super) type Ahead = HashMap<Handle, (Head, RecordMap)>;
+
+/// A chart that the group touches: its keys, its head and its map as it becomes.
 struct Touched {
-    chart: Chart,
-    custody: CustodyKey,
-    patient: Option<PatientKey>,
+    keys: ChartKeys,
     head: Option<Head>,
     map: RecordMap,
+    /// Set when this group opens it.
+    opening: Option<Opening>,
+    /// True once a version was put into the map.
+    moved: bool,
 }
 
-/// A job that was judged right, and what it follows.
-struct Judged {
-    job: Job,
-    previous: Option<RecordRow>,
+/// What judging and sealing need.
+struct Bench {
+    db: Db,
+    index: Index,
+    chain: String,
+    custodian: AccountId,
+    key: Signer,
+    now: TimeMs,
+    charts: BTreeMap<RecordId, Result<Touched, WriteError>>,
+}
+
+/// What was sealed.
+#[derive(Default)]
+struct Done {
+    items: Vec<Pending>,
+    blobs: Vec<Sealed>,
+    parts: Vec<Part>,
+    once: Vec<Kept>,
+    charts: BTreeMap<RecordId, Result<Touched, WriteError>>,
 }
 
 impl Writer {
-    /// Judges every job, answers those that cannot be, and seals the others. None when nothing is left.
-    pub(super) async fn prepare(&self, jobs: Vec<Job>) -> Option<Group> {
-        let mut judged = Vec::new();
-        for job in jobs {
-            match self.judge(&job) {
-                Ok(previous) => judged.push(Judged { job, previous }),
-                Err(e) => job.answer(Err(e)),
+    /// Judges every submission, answers those that cannot be, and seals the others. None when nothing is left.
+    pub(super) async fn prepare(&mut self, jobs: Vec<Job>, ahead: &Ahead) -> Option<Group> {
+        let key = match self.ground.org_key() {
+            Ok(key) => key,
+            Err(e) => {
+                let error = WriteError::Unavailable(e.to_string());
+                jobs.into_iter().for_each(|job| job.answer(Err(error.clone().into())));
+                return None;
             }
+        };
+        // Whether the group opens a chart, by the charts that it touches.
+        let mut touches: BTreeMap<RecordId, bool> = BTreeMap::new();
+        for draft in jobs.iter().flat_map(|job| &job.drafts) {
+            *touches.entry(draft.chart).or_default() |= draft.opens_chart();
         }
-        let charts: BTreeSet<RecordId> = judged.iter().map(|j| j.job.write.chart).collect();
-        let mut touched = BTreeMap::new();
-        for chart in charts {
-            match self.touch(&chart).await {
-                Ok(found) => drop(touched.insert(chart, found)),
-                Err(e) => {
-                    let (lost, kept) = judged.into_iter().partition(|j| j.job.write.chart == chart);
-                    judged = kept;
-                    answer_all(lost, &e);
-                }
-            }
+        let mut charts = BTreeMap::new();
+        for (chart, opens) in touches {
+            charts.insert(chart, self.touch(&chart, opens, ahead).await);
         }
-        if judged.is_empty() {
+        let session = jobs.first().and_then(|job| job.session);
+        let bench = Bench {
+            db: self.ground.db.clone(),
+            index: self.index.clone(),
+            chain: self.ground.ledger.chain().to_owned(),
+            custodian: self.ground.org,
+            key,
+            now: self.ground.now(),
+            charts,
+        };
+        // Off the runtime: large records take a while, and every entry is signed. A panic in there answers the callers by
+        // dropping their channels.
+        let done = tokio::task::spawn_blocking(move || bench.work(jobs)).await.ok()?;
+        if done.items.is_empty() {
+            // Submissions without an act do nothing, and succeed.
+            done.parts.into_iter().for_each(|part| part.job.answer(Ok(Vec::new())));
             return None;
         }
-        self.seal(judged, touched).await
-    }
-
-    /// Says what a job follows, or why it cannot be.
-    fn judge(&self, job: &Job) -> Result<Option<RecordRow>, WriteError> {
-        let latest = self.index.latest(&job.id).map_err(|e| WriteError::Unavailable(e.to_string()))?;
-        match (job.kind, latest) {
-            (Kind::Create, None) => Ok(None),
-            (Kind::Create, Some(row)) => Err(WriteError::Conflict { have: row.version.0 }),
-            (Kind::Update { .. }, None) => Err(WriteError::NotFound),
-            (Kind::Update { if_match }, Some(row)) => {
-                if if_match.is_some_and(|expected| expected != row.version.0) {
-                    return Err(WriteError::Conflict { have: row.version.0 });
-                }
-                // Handle and type are part of what a version is sealed as, and one record has one history.
-                if row.chart != job.write.chart || row.resource_type != job.write.resource_type {
-                    return Err(WriteError::NotTheSame);
-                }
-                Ok(Some(row))
-            }
-        }
+        self.anchor(done, session)
     }
 
     /// Reads a chart's keys, head and map. A map that is not what the ledger holds is not built upon.
-    async fn touch(&self, chart: &RecordId) -> Result<Touched, WriteError> {
-        let found = self.charts.by_id(chart).ok_or(WriteError::NotFound)?;
-        let head = View(&*self.ground.ledger).head(&self.ground.org, &found.handle).await?;
-        let map = self.directory.own_map(&found.handle)?;
+    async fn touch(&self, chart: &RecordId, opens: bool, ahead: &Ahead) -> Result<Touched, WriteError> {
+        let keys = match self.charts.keys(chart) {
+            Err(WriteError::NotFound) if opens => {
+                let opening = self.charts.fresh(*chart);
+                let keys = self.charts.keys_of(&opening)?;
+                return Ok(Touched { keys, head: None, map: RecordMap::new(), opening: Some(opening), moved: false });
+            }
+            other => other?,
+        };
+        if let Some((head, map)) = ahead.get(&keys.chart.handle) {
+            let (head, map) = (Some(head.clone()), map.clone());
+            return Ok(Touched { keys, head, map, opening: None, moved: false });
+        }
+        let head = View(&*self.ground.ledger).head(&self.ground.org, &keys.chart.handle).await?;
+        let map = self.directory.own_map(&keys.chart.handle)?;
         let whole = match &head {
             Some(head) => head.root == map.root(),
             None => map.is_empty(),
@@ -98,59 +129,31 @@ impl Writer {
         if !whole {
             return Err(DirectoryFault::NotTheHead.into());
         }
-        let custody = self.charts.custody_key(chart)?;
-        Ok(Touched { patient: self.charts.patient_key(chart)?, chart: found, custody, head, map })
+        Ok(Touched { keys, head, map, opening: None, moved: false })
     }
 
-    /// Seals off the runtime: large records take a while, and every entry is signed.
-    async fn seal(&self, judged: Vec<Judged>, touched: BTreeMap<RecordId, Touched>) -> Option<Group> {
-        let key = match self.ground.org_key() {
-            Ok(key) => key,
-            Err(e) => {
-                answer_all(judged, &WriteError::Unavailable(e.to_string()));
-                return None;
-            }
-        };
-        let sealer = Sealer {
-            chain: self.ground.ledger.chain().to_owned(),
-            custodian: self.ground.org,
-            key,
-            now: self.ground.now(),
-            touched,
-        };
-        let session = judged.first().and_then(|j| j.job.write.session);
-        // A panic in there answers the callers by dropping their channels.
-        let (items, touched) = tokio::task::spawn_blocking(move || sealer.seal_all(judged)).await.ok()?;
-        self.anchor(items, touched, session)
-    }
-
-    fn anchor(
-        &self,
-        items: Vec<Item>,
-        touched: BTreeMap<RecordId, Touched>,
-        session: Option<SessionId>,
-    ) -> Option<Group> {
-        let mut maps: Vec<(Handle, RecordMap)> = Vec::new();
-        let mut moves = Vec::new();
-        for chart in touched.into_values() {
+    fn anchor(&mut self, done: Done, session: Option<SessionId>) -> Option<Group> {
+        let Done { items, blobs, parts, once, charts } = done;
+        let (mut maps, mut moves, mut opened) = (Vec::new(), Vec::new(), Vec::new());
+        for chart in charts.into_values().flatten().filter(|chart| chart.moved) {
+            let handle = chart.keys.chart.handle;
             let seq = chart.head.as_ref().map_or(Count(1), |head| head.seq.next());
             let old = chart.head.map(|head| head.root);
-            moves.push(HeadMove { handle: chart.chart.handle, seq, old, new: chart.map.root() });
-            maps.push((chart.chart.handle, chart.map));
+            moves.push(HeadMove { handle, seq, old, new: chart.map.root() });
+            maps.push((handle, chart.map));
+            opened.extend(chart.opening);
         }
         moves.sort_by_key(|m| m.handle);
-        let leaves = items.iter().map(|item| item.pending.row.commitment).collect();
+        let leaves = items.iter().map(|item| item.row.commitment).collect();
         let heads = moves.clone();
         let make = |nonce, expires| Tx::from(Anchor { nonce, expires, leaves, heads, session });
-        let mut group = Group {
-            id: crate::foundation::Foundation::new_id(),
-            anchoring: Anchoring { tx: String::new(), moves },
-            items,
-            maps,
-        };
-        match self.ground.signer().sign(ORG_KEY, make) {
+        let signed = self.ground.signer().sign(ORG_KEY, make);
+        let lying = Lying { tx: String::new(), moves, items, opened, once };
+        self.number += 1;
+        let mut group = Group { number: self.number, lying, blobs, maps, parts, submitted: false, mark: None };
+        match signed {
             Ok(tx) => {
-                group.anchoring.tx = tx;
+                group.lying.tx = tx;
                 Some(group)
             }
             Err(e) => {
@@ -161,68 +164,77 @@ impl Writer {
     }
 }
 
-fn answer_all(judged: Vec<Judged>, error: &WriteError) {
-    for j in judged {
-        j.job.answer(Err(error.clone()));
-    }
-}
-
-/// What sealing needs.
-struct Sealer {
-    chain: String,
-    custodian: vouchsafe_types::AccountId,
-    key: Signer,
-    now: TimeMs,
-    touched: BTreeMap<RecordId, Touched>,
-}
-
-impl Sealer {
-    fn seal_all(mut self, judged: Vec<Judged>) -> (Vec<Item>, BTreeMap<RecordId, Touched>) {
-        let mut items = Vec::new();
-        for j in judged {
-            match self.touched.get(&j.job.write.chart).map(|chart| self.seal(&j, chart)) {
-                Some((pending, blob)) => {
-                    if let Some(chart) = self.touched.get_mut(&j.job.write.chart) {
-                        chart.map.insert(pending.entry.leaf());
-                    }
-                    items.push(Item { pending, blob: Some(blob), done: Some(j.job.done) });
-                }
-                None => j.job.answer(Err(WriteError::NotFound)),
+impl Bench {
+    fn work(mut self, jobs: Vec<Job>) -> Done {
+        let mut done = Done::default();
+        for job in jobs {
+            match self.judge(&job) {
+                Ok(Verdict::Go(previous)) => self.seal_all(job, previous, &mut done),
+                Ok(Verdict::Done(written)) => job.answer(Ok(written)),
+                Err(e) => job.answer(Err(e)),
             }
         }
-        (items, self.touched)
+        done.charts = self.charts;
+        done
     }
 
-    fn seal(&self, judged: &Judged, chart: &Touched) -> (Pending, crate::seal::Sealed) {
-        let Judged { job, previous } = judged;
-        let write = &job.write;
+    fn judge(&self, job: &Job) -> Result<Verdict, crate::records::SubmitError> {
+        judge(&self.db, &self.index, job, |chart| match self.charts.get(chart) {
+            Some(Ok(touched)) => Ok(&touched.map),
+            Some(Err(e)) => Err(e.clone()),
+            None => Err(WriteError::NotFound),
+        })
+    }
+
+    fn seal_all(&mut self, job: Job, previous: Vec<Option<RecordRow>>, done: &mut Done) {
+        let first = done.items.len();
+        for (draft, previous) in job.drafts.iter().zip(previous) {
+            let Some(Ok(chart)) = self.charts.get(&draft.chart) else { continue };
+            let (pending, leaf, blob) = self.seal(&job, draft, previous.as_ref(), &chart.keys);
+            if let Some(Ok(chart)) = self.charts.get_mut(&draft.chart) {
+                chart.map.insert(leaf);
+                chart.moved = true;
+            }
+            done.items.push(pending);
+            done.blobs.push(blob);
+        }
+        if let Some(once) = &job.once {
+            let written = done.items[first..].iter().map(|item| (item.row.id, item.row.version.0)).collect();
+            done.once.push(Kept::new(once, self.now, written, job.note.clone()));
+        }
+        done.parts.push(Part { job, first });
+    }
+
+    fn seal(
+        &self,
+        job: &Job,
+        draft: &Draft,
+        previous: Option<&RecordRow>,
+        chart: &ChartKeys,
+    ) -> (Pending, vouchsafe_types::merkle::MapLeaf, Sealed) {
         let data = DataKey::generate();
-        let version = previous.as_ref().map_or(Count(1), |row| row.version.next());
-        let before = previous.as_ref().map(|row| row.commitment);
+        let version = previous.map_or(Count(1), |row| row.version.next());
+        let before = previous.map(|row| row.commitment);
+        let tombstone = matches!(draft.kind, ActKind::Delete { .. });
         let aad = Aad {
             chain: &self.chain,
             custodian: self.custodian,
             handle: chart.chart.handle,
-            record: job.id,
-            resource_type: &write.resource_type,
+            record: draft.id,
+            resource_type: &draft.resource_type,
             version: version.0,
         };
-        let sealed = record::seal(&data, &aad, before, &write.sealed_form);
-        let facts = search::facts(&write.resource_type, &write.value);
+        let sealed = record::seal(&data, &aad, before, &draft.sealed_form);
+        let (category, date) = admitted_by(draft, previous);
         // Two versions never carry one time, though the clock may stand.
-        let last_updated = previous.as_ref().map_or(self.now, |row| self.now.max(row.last_updated.plus(1)));
-        let header = Header {
-            resource_type: write.resource_type.clone(),
-            category: facts.category,
-            date: facts.date,
-            last_updated,
-        };
+        let last_updated = previous.map_or(self.now, |row| self.now.max(row.last_updated.plus(1)));
+        let header = Header { resource_type: draft.resource_type.clone(), category, date, last_updated };
         let header = serde_json::to_vec(&header).expect("a header is plain data");
         let meta = record::seal_meta(&data, &Aad { resource_type: Header::TYPE, ..aad }, &header);
         let entry = DirectoryEntry {
             custodian: self.custodian,
             handle: chart.chart.handle,
-            record: job.id,
+            record: draft.id,
             version,
             commitment: sealed.commitment,
             previous: before,
@@ -230,27 +242,36 @@ impl Sealer {
             suite: DirectoryEntry::SUITE,
             meta: b64::encode(meta),
             patient_wrap: chart.patient.as_ref().map(|key| key.wrap(&data)),
-            tombstone: false,
+            tombstone,
         };
         let jws = jws::sign_statement(&*self.key, &self.chain, DirectoryEntry::TYP, &entry);
+        let leaf = entry.leaf();
         let row = RecordRow {
-            id: job.id,
+            id: draft.id,
             version,
-            resource_type: write.resource_type.clone(),
+            resource_type: draft.resource_type.clone(),
             chart: chart.chart.id,
             handle: chart.chart.handle,
             last_updated,
             commitment: sealed.commitment,
             previous: before,
             plaintext_hash: sealed.plaintext_hash,
-            cid: entry.cid.clone(),
-            facts,
-            by: write.by.clone(),
-            session: write.session,
+            cid: entry.cid,
+            category,
+            date,
+            by: Actor::clone(&job.by),
+            session: job.session,
             height: Count(0),
-            tombstone: false,
+            tombstone,
             custody_wrap: chart.custody.wrap(&data),
         };
-        (Pending { row, entry, jws }, sealed.blob)
+        (Pending { row, jws, facts: draft.found_by.clone() }, leaf, sealed.blob)
     }
+}
+
+/// The category and the date of a version. A deletion stays in the category and at the date of what was deleted, so that it
+/// is told to whom that was shown.
+fn admitted_by(draft: &Draft, previous: Option<&RecordRow>) -> (Category, Option<DateRange>) {
+    let before = || previous.map(|row| (row.category(), row.date()));
+    draft.admitted_by.or_else(before).unwrap_or((Category::Other, None))
 }

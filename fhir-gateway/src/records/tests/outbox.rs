@@ -111,7 +111,6 @@ async fn a_crash_before_and_after_the_anchor_is_settled_at_the_restart() {
         let row = site.records.row(&id, None).unwrap().unwrap();
         site.records.open(&Permit::for_tests(), &row).await.unwrap();
         assert!(site.ground.db.keys("outbox", &[]).unwrap().is_empty());
-        assert!(site.ground.db.keys("outbox-anchor", &[]).unwrap().is_empty());
         site.stop().await;
     }
 }
@@ -126,16 +125,16 @@ async fn a_crash_before_the_blobs_leaves_nothing() {
     let id = Records::new_id();
     assert!(site.records.create_with_id(id, patient(id)).await.is_err());
     // The outbox is as it is between the first step and the second.
-    let (_, item) = site.ground.db.scan_prefix("outbox", &[]).unwrap().remove(0);
-    let item: serde_json::Value = serde_json::from_slice(&item).unwrap();
-    let cid = parse_cid(item["row"]["cid"].as_str().unwrap()).unwrap();
+    let (_, group) = site.ground.db.scan_prefix("outbox", &[]).unwrap().remove(0);
+    let group: serde_json::Value = serde_json::from_slice(&group).unwrap();
+    let cid = parse_cid(group["items"][0]["row"]["cid"].as_str().unwrap()).unwrap();
     assert!(site.ground.blobs.remove(&cid).await.unwrap());
     site.stop().await;
     line.state.store(WELL, Ordering::SeqCst);
     let site = consortium.site_on(&home, line.clone()).await;
     assert_eq!(site.records.row(&id, None).unwrap(), None);
     assert_eq!(site.charts.by_id(&id), None, "nor is there a chart without a Patient");
-    assert!(site.ground.db.keys("outbox-anchor", &[]).unwrap().is_empty());
+    assert!(site.ground.db.keys("outbox", &[]).unwrap().is_empty());
     site.patient().await;
 }
 

@@ -89,6 +89,31 @@ async fn writes_that_wait_together_share_a_block() {
     assert!(heights.len() <= 8, "64 records in {} blocks", heights.len());
 }
 
+/// Between an anchor's commit and its entries' arrival, a reader of one chart is woken by every chart of the anchor.
+#[tokio::test]
+async fn a_reader_waits_for_the_entries_of_its_own_chart() {
+    let consortium = Consortium::new();
+    let site = consortium.site("a").await;
+    let (chart, other) = (site.patient().await, site.patient().await);
+    let before = site.directory.own_map(&chart.handle).unwrap();
+    let row = site.observation(chart.id, "1").await;
+    let after = site.directory.own_map(&chart.handle).unwrap();
+    let others = site.directory.own_map(&other.handle).unwrap();
+    // As it is when the anchor is in a block and no map is promoted yet.
+    site.directory.promote(&chart.handle, before);
+    site.directory.set_pending(&chart.handle, Some(after.clone()));
+    let promoting = async {
+        for _ in 0..3 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            site.directory.promote(&other.handle, others.clone());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        site.directory.promote(&chart.handle, after);
+    };
+    let (found, ()) = tokio::join!(site.directory.own_leaf(&chart.handle, &row.id), promoting);
+    assert_eq!(found.unwrap().record, row.id);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_everything() {
     let consortium = Consortium::new();

@@ -51,14 +51,10 @@ async fn hostile_bodies_are_refused_with_their_place_and_nothing_is_stored() {
     let deep =
         format!("{{\"resourceType\":\"Observation\",\"a\":{}1{}}}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
     assert_eq!(post(&ehr, deep).await.0, 400);
-    for elsewhere in [json!(null), json!({ "reference": "Patient/none" }), json!({ "reference": "http://a/Patient/1" })]
-    {
+    let somebody = json!({ "display": "somebody" });
+    for elsewhere in [somebody, json!({ "reference": "Patient/none" }), json!({ "reference": "http://a/Patient/1" })] {
         let mut body = observation(&patient, "4548-4", "2026-01-01");
-        if elsewhere.is_null() {
-            body.as_object_mut().unwrap().remove("subject");
-        } else {
-            body["subject"] = elsewhere;
-        }
+        body["subject"] = elsewhere;
         assert_eq!(post(&ehr, body.to_string()).await.0, 422);
     }
     let text = ehr.call(Method::POST, "Observation", Some(good.into_bytes()), &[("content-type", "text/plain")]).await;
@@ -129,9 +125,9 @@ async fn hostile_addresses_are_refused() {
     assert_eq!(ehr.get("Observation?colour=red").await.refusal().0, 400);
     assert_eq!(ehr.get("Observation?date=tomorrow").await.refusal().0, 400);
     assert_eq!(ehr.get("Observation?code=%ff").await.refusal().0, 400);
-    let delete = ehr.call(Method::DELETE, "Observation/1", None, &[]).await;
-    assert_eq!(delete.refusal(), (405, "method-not-allowed".into()));
-    assert_eq!(delete.header("allow"), "GET, PUT");
+    let patch = ehr.call(Method::PATCH, "Observation/1", None, &[]).await;
+    assert_eq!(patch.refusal(), (405, "method-not-allowed".into()));
+    assert_eq!(patch.header("allow"), "GET, PUT, DELETE");
     let xml = ehr.get_with("metadata", &[("accept", "application/fhir+xml")]).await;
     assert_eq!(xml.refusal().0, 406);
     let mut body = json!({ "resourceType": "Basic", "id": "nobody", "code": { "text": "x" } });
@@ -139,7 +135,9 @@ async fn hostile_addresses_are_refused() {
     body["id"] = Value::from("other");
     assert_eq!(ehr.put("Basic/nobody", &body, &[]).await.refusal().0, 400);
     assert_eq!(ehr.put("Basic/nobody", &body, &[("if-match", "1")]).await.refusal().0, 400);
-    let once = ehr.post_with("Basic", &body, &[("if-none-exist", "identifier=1")]).await;
-    assert_eq!(once.refusal().0, 400);
+    let everything = ehr.post_with("Basic", &body, &[("if-none-exist", "")]).await;
+    assert_eq!(everything.refusal(), (412, "not-selective".into()));
+    let counted = ehr.post_with("Basic", &body, &[("if-none-exist", "identifier=1&_count=2")]).await;
+    assert_eq!(counted.refusal().0, 400);
     c.end().await;
 }

@@ -91,6 +91,9 @@ async fn every_guarded_route_refuses_a_caller_without_a_token() {
                 "vread" => (reqwest::Method::GET, format!("{name}/{id}/_history/1")),
                 "update" => (reqwest::Method::PUT, format!("{name}/{id}")),
                 "create" => (reqwest::Method::POST, name.to_owned()),
+                "delete" => (reqwest::Method::DELETE, format!("{name}/{id}")),
+                "history-instance" => (reqwest::Method::GET, format!("{name}/{id}/_history")),
+                "history-type" => (reqwest::Method::GET, format!("{name}/_history")),
                 "search-type" => (reqwest::Method::GET, name.to_owned()),
                 other => panic!("an interaction without a case: {other}"),
             });
@@ -107,7 +110,8 @@ async fn every_guarded_route_refuses_a_caller_without_a_token() {
         let alike = !["Patient", "Practitioner", "Organization", "Consent", "AuditEvent", "Provenance", "Observation"]
             .contains(&name);
         for (method, path) in paths.into_iter().filter(|_| !alike) {
-            let body = (method != reqwest::Method::GET).then(|| b"{}".to_vec());
+            let reads = [reqwest::Method::GET, reqwest::Method::DELETE].contains(&method);
+            let body = (!reads).then(|| b"{}".to_vec());
             assert_eq!(nobody.call(method.clone(), &path, body, &[]).await.refusal().0, 401, "{method} {path}");
             asked += 1;
         }

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::support::{Answer, observation, parameter};
 
-const BLOBS: redb::TableDefinition<'_, &[u8; 32], &[u8]> = redb::TableDefinition::new("blobs");
+type Places = redb::TableDefinition<'static, &'static [u8; 32], (u64, u32, u32)>;
+type Packs = redb::TableDefinition<'static, u64, &'static [u8]>;
+const PLACES: Places = redb::TableDefinition::new("places");
+const PACKS: Packs = redb::TableDefinition::new("packs");
 
 /// Where a record's blob lies at hospital A.
 fn digest(v: &Visit, record: &str) -> [u8; 32] {
@@ -35,11 +38,11 @@ fn digest(v: &Visit, record: &str) -> [u8; 32] {
 }
 
 /// What an administrator of hospital A does to its block store while the gateway is stopped.
-async fn tamper(v: &mut Visit, with: impl FnOnce(&mut redb::Table<'_, &'static [u8; 32], &'static [u8]>)) {
+async fn tamper(v: &mut Visit, with: impl FnOnce(&redb::WriteTransaction)) {
     v.c.stop("hospital-a").await;
     let db = redb::Database::open(v.c.org("hospital-a").home.join("blobs.redb")).unwrap();
     let write = db.begin_write().unwrap();
-    with(&mut write.open_table(BLOBS).unwrap());
+    with(&write);
     write.commit().unwrap();
     drop(db);
     v.c.launch("hospital-a").await;
@@ -63,17 +66,20 @@ async fn a_flipped_bit_and_swapped_blobs_are_found_out() {
     }
     let (_, session) = v.session(&Wish::default()).await;
     let [flipped, one, two] = [0, 1, 2].map(|n| digest(&v, &records[n]));
-    tamper(&mut v, |blobs| {
-        let mut bytes = blobs.get(&flipped).unwrap().unwrap().value().to_vec();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        blobs.insert(&flipped, bytes.as_slice()).unwrap();
-        let (a, b) =
-            (blobs.get(&one).unwrap().unwrap().value().to_vec(), blobs.get(&two).unwrap().unwrap().value().to_vec());
-        blobs.insert(&one, b.as_slice()).unwrap();
-        blobs.insert(&two, a.as_slice()).unwrap();
+    tamper(&mut v, |write| {
+        let mut places = write.open_table(PLACES).unwrap();
+        let mut packs = write.open_table(PACKS).unwrap();
+        let [at, a, b] = [&flipped, &one, &two].map(|digest| places.get(digest).unwrap().unwrap().value());
+        let mut pack = packs.get(at.0).unwrap().unwrap().value().to_vec();
+        pack[at.1 as usize + at.2 as usize / 2] ^= 1;
+        packs.insert(at.0, pack.as_slice()).unwrap();
+        places.insert(&one, b).unwrap();
+        places.insert(&two, a).unwrap();
     })
     .await;
+    // What was fetched and verified before stays whole; here all of it is fetched anew.
+    v.rested(&session).await;
+    v.c.gateway("hospital-b").peers.forget_blobs();
     for record in &records[..3] {
         not_served(&v, &session, record).await;
     }

@@ -136,6 +136,17 @@ impl Visit {
         .await;
     }
 
+    /// Lets a session be unused until nothing of it is in memory.
+    pub(super) async fn rested(&self, session: &str) {
+        let gateway = self.c.gateway("hospital-b");
+        let id = session.parse().unwrap();
+        self.c.advance(301_000).await;
+        until("nothing of the session is in memory", || async {
+            vouchsafe_gateway::sessions::in_memory(&gateway, &id) == Some((0, 0))
+        })
+        .await;
+    }
+
     /// The foreign resources that the doctor finds in a session.
     pub(super) async fn found(&self, session: &str, search: &str) -> Vec<Value> {
         let bundle = self.doctors().get_with(search, &[("vouchsafe-session", session)]).await.expect(200);
