@@ -40,6 +40,15 @@ use crate::{
     },
 };
 
+/// Where the gateways of a consortium can be reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Doors {
+    /// The first one there, the others at the ports after it; port 0 takes free ones.
+    Open(SocketAddr),
+    /// At ports that nobody knows, while the ledger goes on saying where they are when they serve.
+    Closed,
+}
+
 /// An organisation with a gateway.
 pub(crate) struct Org {
     /// Its name in this demo.
@@ -51,6 +60,8 @@ pub(crate) struct Org {
     /// The system client of its EHR, as `credentials.json` and the gateway's configuration know it.
     pub(crate) system: Arc<Es384Key>,
     listen: SocketAddr,
+    /// What the gateway calls itself, where that is not where it listens.
+    public_base: Option<String>,
     running: Option<Running>,
 }
 
@@ -64,19 +75,27 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Opens the consortium of a home, or founds it there: homes, keys and genesis; starts the ledger and the gateways,
-    /// the first one at `listen`, the others at the ports after it.
+    /// Opens the consortium of a home, or founds it there: homes, keys and genesis; starts the ledger and the gateways.
     pub(crate) async fn open(
         home: &Path,
         chain: &str,
         founders: &[(&'static str, Role)],
-        listen: SocketAddr,
+        doors: Doors,
     ) -> Outcome<Self> {
+        let listen = match doors {
+            Doors::Open(listen) => listen,
+            Doors::Closed => SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
         let known = if home.join(credentials::FILE).exists() { credentials::read(home)? } else { Vec::new() };
         let mut orgs = Vec::new();
         for (index, (name, role)) in (0_u16..).zip(founders) {
             let port = listen.port().checked_add(index).filter(|_| listen.port() != 0).unwrap_or(0);
-            orgs.push(Org::open(home, name, *role, SocketAddr::new(listen.ip(), port), &known)?);
+            let mut org = Org::open(home, name, *role, SocketAddr::new(listen.ip(), port), &known)?;
+            if matches!(doors, Doors::Closed) {
+                let base = known.iter().find(|p| p.name == *name).map(|p| p.base.trim_end_matches("/fhir").to_owned());
+                org.public_base = base;
+            }
+            orgs.push(org);
         }
         std::fs::create_dir_all(home.join("ledger")).doing(Kind::Error, || home.display().to_string())?;
         let validator = ValidatorKey::load_or_create(&home.join("ledger/validator.key"))
@@ -103,6 +122,7 @@ impl World {
         let org = &mut self.orgs[index];
         let mut config = Config::new(&org.home);
         config.listen = org.listen;
+        config.public_base = org.public_base.clone();
         let role = if org.role == Role::Authority { ClientRole::Authority } else { ClientRole::System };
         config.clients = vec![ClientConfig {
             client_id: org.client_id(),
@@ -147,6 +167,12 @@ impl World {
         Client::new(&self.http, &org.base(), &org.client_id(), ClientKey::System(org.system.clone()))
     }
 
+    /// Waits until a gateway cannot write any more, and says why.
+    pub(crate) async fn fatal(&self) -> String {
+        let each = self.orgs.iter().filter_map(Org::gateway).map(|gateway| Box::pin(gateway.fatal.wait()));
+        futures::future::select_all(each).await.0
+    }
+
     /// Ends everything, the ledger last.
     pub(crate) async fn end(mut self) {
         for index in 0..self.orgs.len() {
@@ -169,7 +195,12 @@ impl Org {
         let system = kept.and_then(|p| PartyKeys::from_private_jwks(&p.jwks).ok()?.es384);
         let system = system.or_else(Es384Key::generate).map(Arc::new);
         let system = system.ok_or_else(|| Failure::new(Kind::Error, format!("no key for {name}")))?;
-        Ok(Self { name, role, account, home, system, listen, running: None })
+        Ok(Self { name, role, account, home, system, listen, public_base: None, running: None })
+    }
+
+    /// Its gateway, while it runs.
+    pub(crate) fn gateway(&self) -> Option<&Gateway> {
+        self.running.as_ref().map(|running| &*running.gateway)
     }
 
     /// What the organisation brings into the genesis.

@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     Usage = 2,
     /// What was named does not exist.
     NotFound = 3,
+    /// A server does not let the caller in.
+    Denied = 4,
     /// Something read is not of its form.
     InvalidData = 6,
     /// A port, a server or a disk is not available.

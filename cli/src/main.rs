@@ -1,10 +1,12 @@
 //! The one binary, `vouchsafe`. Data goes to stdout, logs and progress to stderr.
 
+mod bench;
 mod commands;
 mod consortium;
 mod credentials;
 mod demo;
 mod exit;
+mod import;
 mod interrupt;
 mod wallet;
 
@@ -35,6 +37,9 @@ pub(crate) enum Output {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measures, each figure beside its baseline of the same run.
+    #[command(subcommand)]
+    Bench(commands::bench::Command),
     /// Plays the whole story A to H on this machine, every step checked, then serves.
     Demo(commands::demo::Args),
     /// One organisation's gateway.
@@ -62,6 +67,7 @@ fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match cli.command {
+            Command::Bench(command) => commands::bench::run(command, cli.output).await,
             Command::Demo(args) => commands::demo::run(args, cli.output).await,
             Command::Gateway(command) => commands::gateway::run(command, cli.output).await,
             Command::Keys(command) => commands::keys::run(command, cli.output).await,

@@ -4,13 +4,14 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use vouchsafe_gateway::failpoint;
 use vouchsafe_types::tx::Role;
 
 use crate::{
     Output,
-    consortium::World,
+    consortium::{Doors, World},
     credentials,
-    exit::{Failure, Kind, Outcome},
+    exit::{Context, Failure, Kind, Outcome},
     interrupt::Interrupt,
 };
 
@@ -18,6 +19,17 @@ use crate::{
 pub(crate) enum Command {
     /// Starts it, on an embedded chain of its own: one node without fault tolerance, for a first look.
     Start(Start),
+    /// Brings FHIR Bundles, NDJSON and single resources into a running gateway; goes on where an earlier import ended.
+    Import(super::import::Args),
+    /// Goes through everything that the home of a stopped gateway holds; exit code 8 when something is not whole.
+    Check(super::check::Args),
+    /// Lists the points at which `VOUCHSAFE_FAILPOINT=NAME[:COUNT]` makes a gateway abort, for tests of crashes.
+    #[command(hide = true)]
+    Failpoints {
+        /// Not needed; every command of a gateway may be given one.
+        #[arg(long)]
+        home: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -36,17 +48,34 @@ pub(crate) struct Start {
     blobs: String,
 }
 
+/// The name of the chain of a gateway that runs by itself.
+pub(super) const CHAIN: &str = "single";
+
 /// The organisation, and the authority that a chain must have.
-const FOUNDERS: [(&str, Role); 2] = [("hospital", Role::Hospital), ("authority", Role::Authority)];
+pub(super) const FOUNDERS: [(&str, Role); 2] = [("hospital", Role::Hospital), ("authority", Role::Authority)];
 
 pub(crate) async fn run(command: Command, output: Output) -> Outcome {
-    let Command::Start(args) = command;
+    match command {
+        Command::Start(args) => start(args, output).await,
+        Command::Import(args) => super::import::run(args, output).await,
+        Command::Check(args) => super::check::run(args, output).await,
+        Command::Failpoints { .. } => {
+            failpoints();
+            Ok(())
+        }
+    }
+}
+
+async fn start(args: Start, output: Output) -> Outcome {
     for (flag, value) in [("--ledger", &args.ledger), ("--blobs", &args.blobs)] {
         if value != "embedded" {
             return Err(Failure::new(Kind::Usage, format!("{flag} {value}: only `embedded` is built so far")));
         }
     }
-    let world = World::open(&args.home, "single", &FOUNDERS, args.listen).await?;
+    if let Ok(failpoint) = std::env::var(failpoint::VARIABLE) {
+        failpoint::Failpoints::arm_process(&failpoint).doing(Kind::Usage, || failpoint::VARIABLE.into())?;
+    }
+    let world = World::open(&args.home, CHAIN, &FOUNDERS, Doors::Open(args.listen)).await?;
     let mut parties = Vec::new();
     for org in &world.orgs {
         parties.extend(org.parties()?);
@@ -54,9 +83,20 @@ pub(crate) async fn run(command: Command, output: Output) -> Outcome {
     credentials::write(&args.home, &parties)?;
     let interrupt = Interrupt::listen()?;
     tell(&world, &args, output);
-    interrupt.wait().await;
+    let ended = tokio::select! {
+        () = interrupt.wait() => Failure::new(Kind::Interrupted, "interrupted"),
+        why = world.fatal() => Failure::new(Kind::Unavailable, format!("the gateway ends: {why}"))
+            .hint("everything acknowledged is kept; start it again when there is room"),
+    };
     world.end().await;
-    Err(Failure::new(Kind::Interrupted, "interrupted"))
+    Err(ended)
+}
+
+#[allow(clippy::print_stdout, reason = "the names are the data that this command prints")]
+fn failpoints() {
+    for (name, what) in failpoint::POINTS {
+        println!("{name:<24}{what}");
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "the addresses are the data that this command prints")]

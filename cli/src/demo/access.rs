@@ -115,14 +115,14 @@ async fn reading(
 }
 
 /// The session that a Consent names.
-pub(super) fn session_of(consent: &Value) -> Option<String> {
+pub(crate) fn session_of(consent: &Value) -> Option<String> {
     let identifiers = consent["identifier"].as_array()?;
     let named = identifiers.iter().find(|i| i["system"] == systems::SESSION)?;
     named["value"].as_str().map(str::to_owned)
 }
 
 /// A GET that names a session.
-pub(super) async fn within(at: &Client, path: &str, session: &str) -> Outcome<crate::wallet::client::Answer> {
+pub(crate) async fn within(at: &Client, path: &str, session: &str) -> Outcome<crate::wallet::client::Answer> {
     at.call(reqwest::Method::GET, path, None, &Extra::session(session)).await
 }
 

@@ -19,13 +19,13 @@ use crate::{
 const HOUR: u64 = 3_600_000;
 
 /// What a doctor asks for.
-pub(super) struct Ask<'a> {
-    pub(super) patient: &'a str,
-    pub(super) doctor: &'a str,
-    pub(super) categories: &'a [&'a str],
-    pub(super) write: bool,
-    pub(super) standing: bool,
-    pub(super) session_ms: u64,
+pub(crate) struct Ask<'a> {
+    pub(crate) patient: &'a str,
+    pub(crate) doctor: &'a str,
+    pub(crate) categories: &'a [&'a str],
+    pub(crate) write: bool,
+    pub(crate) standing: bool,
+    pub(crate) session_ms: u64,
 }
 
 impl Ask<'_> {
@@ -70,12 +70,12 @@ fn coded(system: &str, code: &str) -> Value {
 }
 
 /// A doctor with her own device asks.
-pub(super) async fn ask(doctor: &Player, at: &Client, ask: &Ask<'_>) -> Outcome<Answer> {
+pub(crate) async fn ask(doctor: &Player, at: &Client, ask: &Ask<'_>) -> Outcome<Answer> {
     doctor.person.act(at, "Consent", &ask.consent(), of_type("vouchsafe/request")).await
 }
 
 /// The id of a request that must have been made.
-pub(super) fn requested(answer: &Answer) -> Outcome<String> {
+pub(crate) fn requested(answer: &Answer) -> Outcome<String> {
     let id = answer.id();
     must(answer.status.as_u16() == 201, || format!("the request: {}", answer.outcome()))?;
     id.map_or_else(|| wrong("a request without an id"), Ok)

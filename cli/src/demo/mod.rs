@@ -1,18 +1,24 @@
 //! The story A to H between an authority, two hospitals, a laboratory, an insurer, doctors and patients, in one process
 //! and through real HTTP only. Every step is checked; the first that is not as it must be ends the demo with an error.
 
-mod access;
+pub(crate) mod access;
 mod audit;
-mod consent;
+pub(crate) mod consent;
 mod ends;
 mod load;
-mod register;
+pub(crate) mod register;
 mod story;
 mod tamper;
 
 use std::{net::SocketAddr, path::Path};
 
-use crate::{Output, consortium::World, credentials, exit::Outcome, interrupt::Interrupt};
+use crate::{
+    Output,
+    consortium::{Doors, World},
+    credentials,
+    exit::Outcome,
+    interrupt::Interrupt,
+};
 use story::Story;
 use vouchsafe_types::tx::Role;
 
@@ -37,7 +43,7 @@ pub(crate) async fn play(home: &Path, listen: SocketAddr, once: bool, output: Ou
     let mut story = Story::new(output);
     let mut world = story
         .step("A", "four organisations found a consortium", async {
-            let world = World::open(home, "demo", &FOUNDERS, listen).await?;
+            let world = World::open(home, "demo", &FOUNDERS, Doors::Open(listen)).await?;
             Ok((format!("chain {}, genesis {}", world.genesis.body.chain_id(), world.genesis.body.digest()), world))
         })
         .await?;

@@ -28,18 +28,18 @@ const PATIENTS: [&[u8]; 3] = [
 const RECORDS: usize = 120;
 
 /// A person with keys of their own and the gateway they enrolled at.
-pub(super) struct Player {
-    pub(super) person: Person,
+pub(crate) struct Player {
+    pub(crate) person: Person,
     /// The organisation, by its name in the demo.
     pub(super) home: &'static str,
     /// `Patient/…` or `Practitioner/…` there.
-    pub(super) record: String,
+    pub(crate) record: String,
     role: &'static str,
 }
 
 impl Player {
     /// A client of a gateway that the person is known at.
-    pub(super) fn at(&self, world: &World, org: &str) -> Client {
+    pub(crate) fn at(&self, world: &World, org: &str) -> Client {
         self.person.client(&world.org(org).base())
     }
 }
@@ -87,8 +87,9 @@ pub(super) async fn everybody(story: &mut Story, world: &World) -> Outcome<Cast>
     let (Some(bauer), Some(chen), Some(diaz)) = (doctors.next(), doctors.next(), doctors.next()) else {
         return wrong("three doctors");
     };
-    let mut lindsey =
-        story.step("A", "lindsey registers with his own keys", patient(world, "lindsey", &synthetic[0])).await?;
+    let mut lindsey = story
+        .step("A", "lindsey registers with his own keys", patient(world, "lindsey", &synthetic[0].patient))
+        .await?;
     let at_b = story
         .step(
             "A",
@@ -103,8 +104,9 @@ pub(super) async fn everybody(story: &mut Story, world: &World) -> Outcome<Cast>
             link(world, &mut lindsey, "laboratory", &synthetic[0].patient),
         )
         .await?;
-    let mut nicholas =
-        story.step("A", "nicholas registers with his own keys", patient(world, "nicholas", &synthetic[2])).await?;
+    let mut nicholas = story
+        .step("A", "nicholas registers with his own keys", patient(world, "nicholas", &synthetic[2].patient))
+        .await?;
     let nicholas_at_b = story
         .step(
             "A",
@@ -146,7 +148,7 @@ pub(super) async fn verification(story: &mut Story, world: &World, cast: &Cast) 
 }
 
 /// One decision of the authority, through its own gateway.
-pub(super) async fn judge(world: &World, kind: &str, account: AccountId, verdict: &str) -> Outcome<(String, ())> {
+pub(crate) async fn judge(world: &World, kind: &str, account: AccountId, verdict: &str) -> Outcome<(String, ())> {
     let until = vouchsafe_gateway::fhir::date::instant(person::now().plus(300 * 24 * 3_600_000));
     let body = match verdict {
         "verify" | "reinstate" => parameters(vec![json!({ "name": "validUntil", "valueInstant": until })]),
@@ -222,7 +224,8 @@ async fn insurer(world: &World) -> Outcome<(String, Player)> {
     Ok((format!("account {}", person.account), Player { person, home: "authority", record, role: "insurer" }))
 }
 
-async fn doctor(world: &World, name: &'static str, home: &'static str) -> Outcome<(String, Player)> {
+/// A doctor with a credential that nobody has verified yet.
+pub(crate) async fn doctor(world: &World, name: &'static str, home: &'static str) -> Outcome<(String, Player)> {
     let ehr = world.system(home);
     let body = json!({ "resourceType": "Practitioner", "active": true, "name": [{ "text": name }],
         "qualification": [{ "code": { "text": "physician" } }] });
@@ -235,15 +238,16 @@ async fn doctor(world: &World, name: &'static str, home: &'static str) -> Outcom
     Ok((format!("account {}", person.account), Player { person, home, record, role: "doctor" }))
 }
 
-async fn patient(world: &World, name: &'static str, synthetic: &Synthetic) -> Outcome<(String, Player)> {
-    let (record, address) = chart(world, "hospital-a", &synthetic.patient).await?;
+/// A patient with keys of their own, whose home is hospital A.
+pub(crate) async fn patient(world: &World, name: &'static str, patient: &Value) -> Outcome<(String, Player)> {
+    let (record, address) = chart(world, "hospital-a", patient).await?;
     let mut person = Person::create(&world.home.join("parties/patient").join(name), name, &world.http, world.trust()?)?;
     person.enrol(&address, None).await?;
     Ok((format!("account {}", person.account), Player { person, home: "hospital-a", record, role: "patient" }))
 }
 
 /// A further custodian makes a chart of its own, and the patient signs the link.
-async fn link(world: &World, player: &mut Player, org: &str, patient: &Value) -> Outcome<(String, String)> {
+pub(crate) async fn link(world: &World, player: &mut Player, org: &str, patient: &Value) -> Outcome<(String, String)> {
     let (record, address) = chart(world, org, patient).await?;
     player.person.link(&address).await?;
     Ok((record.clone(), record))
@@ -279,7 +283,7 @@ fn text<'a>(value: &'a Value, member: &str) -> &'a str {
 }
 
 /// Nothing to object to in a payload: the act needs no more than that it is of this type.
-pub(super) fn of_type(typ: &'static str) -> impl FnOnce(&Tx) -> Outcome {
+pub(crate) fn of_type(typ: &'static str) -> impl FnOnce(&Tx) -> Outcome {
     move |tx| must(tx.typ() == typ, || format!("asked to sign a {}, expected a {typ}", tx.typ()))
 }
 

@@ -63,22 +63,24 @@ async fn alter(world: &mut World, cid: &str) -> Outcome {
 
 /// What an administrator can do: no key is needed to change bytes.
 fn flip(path: &Path, cid: &str) -> Outcome {
-    const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs");
+    const PLACES: TableDefinition<'_, &[u8; 32], (u64, u32, u32)> = TableDefinition::new("places");
+    const PACKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("packs");
     let cid = parse_cid(cid).doing(Kind::InvalidData, || cid.to_owned())?;
     let Some(digest) = digest_of(&cid) else { return wrong(format!("{cid} names no digest")) };
     let altered = || -> Result<bool, redb::Error> {
         let db = Database::open(path)?;
         let write = db.begin_write()?;
         let found = {
-            let mut table = write.open_table(BLOBS)?;
-            let mut blob = table.get(&digest)?.map(|b| b.value().to_vec());
-            if let Some(last) = blob.as_mut().and_then(|b| b.last_mut()) {
-                *last ^= 1;
+            let place = write.open_table(PLACES)?.get(&digest)?.map(|place| place.value());
+            let mut packs = write.open_table(PACKS)?;
+            let (number, from, _) = place.unwrap_or_default();
+            let mut pack = packs.get(number)?.map(|pack| pack.value().to_vec()).unwrap_or_default();
+            let byte = usize::try_from(from).ok().and_then(|from| pack.get_mut(from));
+            let found = byte.map(|byte| *byte ^= 1).is_some();
+            if found {
+                packs.insert(number, pack.as_slice())?;
             }
-            if let Some(blob) = &blob {
-                table.insert(&digest, blob.as_slice())?;
-            }
-            blob.is_some()
+            found
         };
         write.commit()?;
         Ok(found)

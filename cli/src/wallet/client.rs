@@ -164,6 +164,17 @@ impl Client {
         Ok(token.to_owned())
     }
 
+    /// A bearer token that is valid for as long as tokens are.
+    pub(crate) async fn fresh_token(&self) -> Outcome<String> {
+        self.forget_token().await;
+        self.token().await
+    }
+
+    /// Forgets the token, which the gateway does not know any more.
+    pub(crate) async fn forget_token(&self) {
+        *self.token.lock().await = None;
+    }
+
     /// The token endpoint's answer, whatever it is.
     pub(crate) async fn ask_token(&self) -> Outcome<Answer> {
         let audience = format!("{}/auth/token", self.base);
@@ -210,7 +221,9 @@ impl Client {
 
     async fn call_once(&self, method: Method, path: &str, body: Option<&[u8]>, extra: &Extra) -> Outcome<Answer> {
         let token = self.token().await?;
-        let url = format!("{}/fhir/{path}", self.base);
+        // The address of transactions is the base itself.
+        let slash = if path.is_empty() { "" } else { "/" };
+        let url = format!("{}/fhir{slash}{path}", self.base);
         let mut request = self.http.request(method, url).bearer_auth(token).header("accept", FHIR_JSON);
         if let Some(body) = body {
             request = request.header("content-type", FHIR_JSON).body(body.to_vec());

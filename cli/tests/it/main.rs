@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, helpers included")]
 
 mod credentials;
+mod import;
 mod parties;
 mod plaintext;
 mod serving;

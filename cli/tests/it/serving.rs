@@ -16,7 +16,7 @@ use crate::support::{code, party, stderr, vouchsafe};
 const LONG: Duration = Duration::from_secs(300);
 
 /// A running process that does not outlive its test.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     log: tempfile::NamedTempFile,
 }
@@ -31,7 +31,7 @@ impl Drop for Serving {
 
 impl Serving {
     /// Starts the binary; what it writes goes to a file, which no pipe's capacity can block.
-    fn start(args: &[&str], home: &Path) -> Self {
+    pub(crate) fn start(args: &[&str], home: &Path) -> Self {
         let log = tempfile::NamedTempFile::new().unwrap();
         let written = log.reopen().unwrap();
         let child = vouchsafe()
@@ -50,7 +50,7 @@ impl Serving {
     }
 
     /// Waits until it says that it serves.
-    async fn until_it_says(&mut self, words: &str) {
+    pub(crate) async fn until_it_says(&mut self, words: &str) {
         let began = Instant::now();
         while !self.said().contains(words) {
             assert!(self.child.try_wait().unwrap().is_none(), "it ended: {}", self.said());
@@ -60,7 +60,7 @@ impl Serving {
     }
 
     /// Sends SIGINT to this one process and waits for its end.
-    async fn interrupted(mut self) -> ExitStatus {
+    pub(crate) async fn interrupted(mut self) -> ExitStatus {
         let sent = Command::new("/bin/sh").args(["-c", "kill -INT \"$0\"", &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
         let began = Instant::now();
