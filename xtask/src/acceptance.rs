@@ -108,8 +108,8 @@ pub(crate) fn command_exists(root: &Path, command: &str) -> Result<()> {
         [] => Err(Error::failed("the command is empty")),
         ["cargo", "test", rest @ ..] => test_exists(root, command, rest),
         ["cargo", "xtask", "test", rest @ ..] => test::stages_exist(rest),
-        ["cargo", "xtask", "defences" | "acceptance", ..]
-        | ["cargo", "build" | "run" | "doc" | "clippy" | "fmt", ..] => Ok(()),
+        ["cargo", "xtask", chore, ..] if crate::CHORES.contains(chore) => Ok(()),
+        ["cargo", "build" | "run" | "doc" | "clippy" | "fmt", ..] => Ok(()),
         ["cargo", other, ..] => Err(Error::failed(format!("`cargo {other}` is not a command known here"))),
         [program, ..] if program.contains('/') && root.join(program).is_file() => Ok(()),
         [program, ..] if process::on_path(program) => Ok(()),

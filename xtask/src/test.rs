@@ -14,10 +14,11 @@ use std::{
 };
 
 use crate::{
-    acceptance, defences,
+    acceptance, crash, defences,
     error::{Error, Result},
     process, ratchets,
     report::{seconds, table},
+    rng,
 };
 
 /// From a clean clone on two cores.
@@ -36,6 +37,7 @@ const STAGES: &[(&str, &str, Step)] = &[
     ("build", "the binary", build),
     ("tests", "unit, property, vector and integration tests", tests),
     ("demo", "the story A to H, end to end, within its limits of time and memory", demo::check),
+    ("crash", "a loaded gateway is killed some times, and nothing acknowledged is lost", crash_briefly),
     ("readme", "the README's command blocks, executed", readme::check),
 ];
 
@@ -126,18 +128,29 @@ fn tests(root: &Path) -> Result<()> {
     process::run(cargo(root, &["test", "--release", "--workspace"]))
 }
 
+/// The short form of `cargo xtask crash`.
+fn crash_briefly(_root: &Path) -> Result<()> {
+    crash::chore(&binary()?, &crash::Plan { seed: rng::seed(), rounds: 8, failpoints: false })
+}
+
 /// The binary that the `build` stage made: it lies beside this program, wherever the target directory is.
-fn binary() -> Result<std::path::PathBuf> {
+pub(crate) fn binary() -> Result<std::path::PathBuf> {
     let here = std::env::current_exe().map_err(Error::io("find", Path::new("xtask")))?;
     let binary = here.with_file_name("vouchsafe");
     if binary.is_file() { Ok(binary) } else { Err(Error::failed("the binary is not built; run the stage `build`")) }
 }
 
+/// The binary, built now if it was not.
+pub(crate) fn built(root: &Path) -> Result<std::path::PathBuf> {
+    build(root)?;
+    binary()
+}
+
 /// A directory that goes away when this value does.
-struct Scratch(std::path::PathBuf);
+pub(crate) struct Scratch(pub(crate) std::path::PathBuf);
 
 impl Scratch {
-    fn new(purpose: &str) -> Result<Self> {
+    pub(crate) fn new(purpose: &str) -> Result<Self> {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let (process, nth) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("vouchsafe-{purpose}-{process}-{nth}"));
