@@ -31,5 +31,5 @@ pub use param::{Kind, Param};
 pub use query::{Context, Handling, Query, Summary, Total};
 pub use run::{Hit, Hits, Limits, Mode, Place, RunError, SortedAt, includes, run};
 pub use table::{compartment, mandatory_elements, param, params, summary_elements};
-pub use term::{MAX_TERMS, terms};
+pub use term::{MAX_TERMS, ids_needed, ids_referred, terms};
 pub use universe::{Need, Seen, Term, Universe};

@@ -26,6 +26,8 @@ const MAX_BYTES: usize = 64;
 /// How many letters of a text are filed.
 const LETTERS: usize = 3;
 const DAY: i64 = 86_400_000;
+/// The class of terms that are ids of this server.
+const LOCAL: u8 = 3;
 
 /// Parameters whose values are few, so that each is in many documents.
 const FEW_VALUES: &[&str] = &[
@@ -156,7 +158,7 @@ pub(crate) fn beginning(filing: Filing, text: &str) -> Option<Term> {
 
 /// By a reference to a document of this server.
 pub(crate) fn local(id: &str) -> Term {
-    term(3, id.as_bytes())
+    term(LOCAL, id.as_bytes())
 }
 
 /// By a reference to elsewhere.
@@ -174,6 +176,26 @@ pub(crate) fn day(filing: Filing, range: DateRange) -> Option<Term> {
     let day = range.start.div_euclid(DAY);
     let filed = matches!(filing, Filing::Day) && day == range.end.div_euclid(DAY);
     filed.then(|| term(6, &day.to_be_bytes()))
+}
+
+/// The ids of which a document must refer to one, when that is all that a list of [`crate::Query::need`] says.
+pub fn ids_needed(any: &[Term]) -> Option<Vec<&str>> {
+    let overflow = overflow();
+    let named = any.iter().filter(|term| **term != overflow);
+    let ids: Vec<&str> = named
+        .map(|term| term.0.split_first().filter(|(class, _)| **class == LOCAL))
+        .map(|id| std::str::from_utf8(id?.1).ok())
+        .collect::<Option<_>>()?;
+    (!ids.is_empty()).then_some(ids)
+}
+
+/// The ids of this server's documents of a type to which a document refers, and of those whose type it does not say; also
+/// of a document with too many terms to be filed by them.
+pub fn ids_referred<'a>(facts: FactsRef<'a>, resource_type: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+    facts.all().filter_map(move |(_, fact)| match fact {
+        Fact::Reference { resource_type: of, id, .. } if of.is_none_or(|of| of == resource_type) => id,
+        _ => None,
+    })
 }
 
 /// By the identifier of a logical reference.

@@ -31,6 +31,8 @@ impl Rng {
     }
 }
 
+/// The system of the patients' identifiers.
+pub(crate) const SYSTEM: &str = "urn:example:bench";
 const FAMILIES: [&str; 8] = ["Ahorn", "Birke", "Eiche", "Fichte", "Linde", "Ulme", "Weide", "Zeder"];
 const GIVEN: [&str; 8] = ["Ada", "Bela", "Cleo", "Dino", "Emil", "Fina", "Gero", "Hedy"];
 const CODES: [(&str, &str, &str); 8] = [
@@ -46,14 +48,20 @@ const CODES: [(&str, &str, &str); 8] = [
 
 /// A Patient.
 pub(crate) fn patient(rng: &mut Rng) -> String {
-    format!(
-        r#"{{"resourceType":"Patient","active":true,"identifier":[{{"system":"urn:example:bench","value":"{:016x}"}}],"name":[{{"family":"{}","given":["{}"]}}],"gender":"{}","birthDate":"{}"}}"#,
-        rng.next(),
+    identified(rng).1
+}
+
+/// The same, after the value of its identifier.
+pub(crate) fn identified(rng: &mut Rng) -> (String, String) {
+    let identifier = format!("{:016x}", rng.next());
+    let patient = format!(
+        r#"{{"resourceType":"Patient","active":true,"identifier":[{{"system":"{SYSTEM}","value":"{identifier}"}}],"name":[{{"family":"{}","given":["{}"]}}],"gender":"{}","birthDate":"{}"}}"#,
         rng.one(&FAMILIES),
         rng.one(&GIVEN),
         rng.one(&["female", "male"]),
         date(rng, 1930, 80),
-    )
+    );
+    (identifier, patient)
 }
 
 /// A small Observation of a patient, `Patient/…` or an entry's `urn:uuid:…`, as laboratories and monitors send them.

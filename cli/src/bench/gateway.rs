@@ -43,6 +43,8 @@ enum Work {
     Create,
     Read,
     SearchPatientDate,
+    /// Over all charts: how an EHR finds the patient in front of it.
+    SearchIdentifier,
 }
 
 /// Name, work, connections, and what it should reach: those that HAPI and Helios reached on a machine of two cores, times
@@ -137,6 +139,15 @@ pub(super) async fn search_patient_date(
     measure(setting, server, population, Work::SearchPatientDate, 8).await
 }
 
+/// Measures searches for a patient by an identifier.
+pub(super) async fn search_identifier(
+    setting: &Setting,
+    server: &Server,
+    population: &Arc<Population>,
+) -> Outcome<Measured> {
+    measure(setting, server, population, Work::SearchIdentifier, 8).await
+}
+
 async fn measure(
     setting: &Setting,
     server: &Server,
@@ -145,8 +156,11 @@ async fn measure(
     connections: u64,
 ) -> Outcome<Measured> {
     let (request, judge) = requests(work, server.writer().await?, population);
-    if matches!(work, Work::SearchPatientDate) {
-        finds(server, &request, setting.seed).await?;
+    match work {
+        // A hundred observations over ten years are ten a year.
+        Work::SearchPatientDate => finds(server, &request, setting.seed, 5).await?,
+        Work::SearchIdentifier => finds(server, &request, setting.seed, 1).await?,
+        Work::Create | Work::Read => {}
     }
     let load = Load {
         connections,
@@ -184,11 +198,18 @@ fn requests(work: Work, writer: Writer, population: &Arc<Population>) -> (Reques
             };
             (Arc::new(request), |answer| answer.status == 200 && !answer.body.is_empty())
         }
+        Work::SearchIdentifier => {
+            let request = move |rng: &mut Rng, out: &mut Vec<u8>| {
+                let identifier = rng.one(&population.identifiers);
+                writer.get(out, &format!("/Patient?identifier={}%7C{identifier}", data::SYSTEM));
+            };
+            (Arc::new(request), |answer| answer.status == 200 && !answer.body.is_empty())
+        }
     }
 }
 
 /// A search that is measured must find something: a server that ignores a parameter, or finds nothing, is fast.
-async fn finds(server: &Server, request: &Request, seed: u64) -> Outcome {
+async fn finds(server: &Server, request: &Request, seed: u64, each: usize) -> Outcome {
     let mut connection = Connection::new(server.addr);
     let mut rng = Rng::new(seed);
     let mut found = 0;
@@ -203,8 +224,7 @@ async fn finds(server: &Server, request: &Request, seed: u64) -> Outcome {
         }
         found += entries;
     }
-    // A hundred observations over ten years are ten a year.
-    if found < 20 * 5 {
+    if found < 20 * each {
         return Err(Failure::new(Kind::Error, format!("{}: 20 searches found {found} results", server.name)));
     }
     Ok(())

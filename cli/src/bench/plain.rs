@@ -32,7 +32,7 @@ use crate::exit::{Context, Kind, Outcome};
 /// `Type/id` → the resource.
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 /// Type, patient, date and id, separated by a byte that none contains → nothing.
-const BY_DATE: TableDefinition<'_, &str, ()> = TableDefinition::new("by-date");
+const FOUND_BY: TableDefinition<'_, &str, ()> = TableDefinition::new("by-date");
 
 const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
 /// Writes that wait at once; more wait at the sender.
@@ -73,7 +73,8 @@ struct Job {
 struct Row {
     name: String,
     bytes: Vec<u8>,
-    by_date: Option<String>,
+    /// Under which keys it is found.
+    found_by: Vec<String>,
 }
 
 struct Store {
@@ -129,11 +130,11 @@ fn commit(db: &Database, group: &[Job]) -> Result<(), redb::Error> {
     let tx = db.begin_write()?;
     {
         let mut records = tx.open_table(RECORDS)?;
-        let mut by_date = tx.open_table(BY_DATE)?;
+        let mut found_by = tx.open_table(FOUND_BY)?;
         for row in group.iter().flat_map(|j| &j.rows) {
             records.insert(row.name.as_str(), row.bytes.as_slice())?;
-            if let Some(key) = &row.by_date {
-                by_date.insert(key.as_str(), ())?;
+            for key in &row.found_by {
+                found_by.insert(key.as_str(), ())?;
             }
         }
     }
@@ -148,9 +149,12 @@ fn row(id: &str, mut resource: Value) -> Option<Row> {
     let date = ["effectiveDateTime", "onsetDateTime", "authoredOn", "date"].iter().find_map(|m| resource[*m].as_str());
     let date = date.or_else(|| resource["period"]["start"].as_str());
     let by_date = patient.zip(date).map(|(patient, date)| format!("{kind}\0{patient}\0{date}\0{id}"));
+    let identifiers = resource["identifier"].as_array().into_iter().flatten();
+    let by_identifier = identifiers.filter_map(|one| Some(format!("{kind}\0{}\0{id}", one["value"].as_str()?)));
+    let found_by = by_identifier.chain(by_date).collect();
     resource["id"] = id.into();
     resource["meta"] = json!({ "versionId": "1", "lastUpdated": "2026-01-01T00:00:00Z" });
-    Some(Row { name: format!("{kind}/{id}"), bytes: serde_json::to_vec(&resource).ok()?, by_date })
+    Some(Row { name: format!("{kind}/{id}"), bytes: serde_json::to_vec(&resource).ok()?, found_by })
 }
 
 async fn create(State(store): Shared, Segments(kind): Segments<String>, body: Bytes) -> Response {
@@ -185,16 +189,24 @@ async fn search(
     }
 }
 
-/// The first page of a patient's resources of a type whose date lies within the bounds.
+/// The first page of the resources of a type with an identifier, or of a patient's whose date lies within the bounds.
 fn page(store: &Store, kind: &str, query: &[(String, String)]) -> Option<Vec<u8>> {
     let value = |name: &str| query.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
     let bound = |prefix: &str| query.iter().filter(|(n, _)| n == "date").find_map(|(_, v)| v.strip_prefix(prefix));
-    let patient = value("patient")?;
-    let patient = if patient.contains('/') { patient.to_owned() } else { format!("Patient/{patient}") };
     let count: usize = value("_count").map_or(Some(50), |c| c.parse().ok())?;
-    let from = format!("{kind}\0{patient}\0{}", bound("ge").unwrap_or_default());
-    let to = format!("{kind}\0{patient}\0{}\u{7f}", bound("le").unwrap_or("\u{7f}"));
-    let table = store.db.begin_read().ok()?.open_table(BY_DATE).ok()?;
+    let (from, to) = match value("identifier") {
+        Some(identifier) => {
+            let value = identifier.rsplit('|').next()?;
+            (format!("{kind}\0{value}\0"), format!("{kind}\0{value}\0\u{7f}"))
+        }
+        None => {
+            let patient = value("patient")?;
+            let patient = if patient.contains('/') { patient.to_owned() } else { format!("Patient/{patient}") };
+            let from = format!("{kind}\0{patient}\0{}", bound("ge").unwrap_or_default());
+            (from, format!("{kind}\0{patient}\0{}\u{7f}", bound("le").unwrap_or("\u{7f}")))
+        }
+    };
+    let table = store.db.begin_read().ok()?.open_table(FOUND_BY).ok()?;
     let mut total = 0_usize;
     let mut entries = Vec::new();
     for key in table.range(from.as_str()..to.as_str()).ok()? {

@@ -19,6 +19,8 @@ use crate::exit::{Context, Failure, Kind, Outcome};
 pub(crate) struct Population {
     pub(crate) patients: Vec<String>,
     pub(crate) observations: Vec<String>,
+    /// The patients' identifiers.
+    pub(crate) identifiers: Vec<String>,
 }
 
 /// How many connections fill a server.
@@ -30,7 +32,7 @@ const TOGETHER: usize = 200;
 pub(crate) async fn fill(server: &Server, seed: u64, patients: usize, each: usize) -> Outcome<Population> {
     let filler = Filler { lanes: lanes(server), writer: server.writer().await? };
     let mut rng = Rng::new(seed);
-    let bodies = (0..patients).map(|_| data::patient(&mut rng)).collect();
+    let (identifiers, bodies) = (0..patients).map(|_| data::identified(&mut rng)).unzip();
     let patients = filler.create("Patient", bodies).await?;
     let mut bodies = Vec::new();
     for patient in &patients {
@@ -40,7 +42,7 @@ pub(crate) async fn fill(server: &Server, seed: u64, patients: usize, each: usiz
         Some(created) => created,
         None => filler.create("Observation", bodies).await?,
     };
-    Ok(Population { patients, observations })
+    Ok(Population { patients, observations, identifiers })
 }
 
 type Lanes = Vec<Arc<Mutex<Connection>>>;

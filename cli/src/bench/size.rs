@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     figure::{Figure, Report, Target},
-    gateway::{Setting, search_patient_date},
+    gateway::{Setting, search_identifier, search_patient_date},
     population::{self, Population},
     server::Server,
 };
@@ -44,7 +44,7 @@ pub(crate) async fn measure(
 ) -> Outcome {
     let filled = |(server, home)| Filled { server, home, population: Population::default(), rates: Vec::new() };
     let (mut ours, mut plain) = (filled(ours), filled(plain));
-    let mut first_search = None;
+    let mut first_searches = [None; 2];
     for &size in sizes {
         for filled in [&mut ours, &mut plain] {
             filled.up_to(size, setting.seed).await?;
@@ -53,15 +53,19 @@ pub(crate) async fn measure(
         let resident = |f: &Filled| f.server.resident().map_or(0.0, mebibytes);
         let figure = Figure::new(format!("size_{size}_resident"), resident(&ours), "MiB");
         report.tell(figure.beside(&plain.server.name, resident(&plain)).should(Target::AtMost(MEMORY)));
-        let mut p95 = Vec::new();
+        let (mut by_patient, mut by_identifier) = (Vec::new(), Vec::new());
         for filled in [&ours, &plain] {
             super::progress(&format!("searching {} at {size} records", filled.server.name));
             let population = Arc::new(filled.population.clone());
-            p95.push(search_patient_date(setting, &filled.server, &population).await?.p95);
+            by_patient.push(search_patient_date(setting, &filled.server, &population).await?.p95);
+            by_identifier.push(search_identifier(setting, &filled.server, &population).await?.p95);
         }
-        let first = *first_search.get_or_insert(p95[0]);
-        let figure = Figure::new(format!("size_{size}_search_p95"), p95[0], "s").beside(&plain.server.name, p95[1]);
-        report.tell(figure.should(Target::AtMost(first * SEARCH)));
+        let searches = [("search_p95", by_patient), ("search_identifier_p95", by_identifier)];
+        for ((name, p95), first) in searches.into_iter().zip(&mut first_searches) {
+            let first = *first.get_or_insert(p95[0]);
+            let figure = Figure::new(format!("size_{size}_{name}"), p95[0], "s").beside(&plain.server.name, p95[1]);
+            report.tell(figure.should(Target::AtMost(first * SEARCH)));
+        }
     }
     for (name, filled) in [("size_fill", &ours), ("size_fill_plain", &plain)] {
         let (first, last) = ends(&filled.rates);
@@ -93,6 +97,7 @@ impl Filled {
             self.rates.push(count(&more) as f64 / began.elapsed().as_secs_f64());
             self.population.patients.extend(more.patients);
             self.population.observations.extend(more.observations);
+            self.population.identifiers.extend(more.identifiers);
             if self.rates.len().is_multiple_of(10) {
                 super::progress(&format!("{}: {} records", self.server.name, count(&self.population)));
             }

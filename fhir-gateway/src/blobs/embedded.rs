@@ -15,7 +15,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{BlobError, BlobStore, checked, cid_of, digest_of};
@@ -306,10 +308,13 @@ fn part((_, from, len): &Place) -> Option<std::ops::Range<usize>> {
 }
 
 /// The bytes at a blob's place. A place outside of its pack has the bytes of no blob.
-fn lookup(db: &Database, digest: &[u8; 32]) -> Result<Option<Bytes>, redb::Error> {
-    let read = db.begin_read()?;
-    let Some(place) = read.open_table(PLACES)?.get(digest)?.map(|place| place.value()) else { return Ok(None) };
-    let pack = read.open_table(PACKS)?.get(place.0)?;
+fn lookup(
+    places: &ReadOnlyTable<&[u8; 32], Place>,
+    packs: &ReadOnlyTable<u64, &[u8]>,
+    digest: &[u8; 32],
+) -> Result<Option<Bytes>, redb::Error> {
+    let Some(place) = places.get(digest)?.map(|place| place.value()) else { return Ok(None) };
+    let pack = packs.get(place.0)?;
     let bytes = pack.as_ref().and_then(|pack| pack.value().get(part(&place)?));
     Ok(Some(bytes.map(Bytes::copy_from_slice).unwrap_or_default()))
 }
@@ -361,9 +366,22 @@ impl BlobStore for EmbeddedBlobs {
     }
 
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, BlobError> {
-        let Some(digest) = digest_of(cid) else { return Ok(None) };
-        let cid = *cid;
-        self.read(move |db| lookup(db, &digest).map_err(failed)?.map(|bytes| checked(&cid, bytes)).transpose()).await
+        self.get_many(&[*cid]).await?.pop().unwrap_or(Ok(None))
+    }
+
+    async fn get_many(&self, cids: &[Cid]) -> Result<Vec<Result<Option<Bytes>, BlobError>>, BlobError> {
+        let cids = cids.to_vec();
+        self.read(move |db| {
+            let read = db.begin_read().map_err(failed)?;
+            let (places, packs) = (read.open_table(PLACES).map_err(failed)?, read.open_table(PACKS).map_err(failed)?);
+            let one = |cid: &Cid| {
+                let Some(digest) = digest_of(cid) else { return Ok(None) };
+                let bytes = lookup(&places, &packs, &digest).map_err(failed)?;
+                bytes.map(|bytes| checked(cid, bytes)).transpose()
+            };
+            Ok(cids.iter().map(one).collect())
+        })
+        .await
     }
 
     async fn remove(&self, cid: &Cid) -> Result<bool, BlobError> {

@@ -52,6 +52,12 @@ pub trait BlobStore: Send + Sync {
     /// `Spoiled` when what lies here is not what the address says.
     async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, BlobError>;
 
+    /// Several blobs, one for each address, in their order and each as by `get`.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    async fn get_many(&self, cids: &[Cid]) -> Result<Vec<Result<Option<Bytes>, BlobError>>, BlobError>;
+
     /// Forgets a blob; true when it was here.
     ///
     /// # Errors

@@ -44,18 +44,16 @@ pub(crate) async fn open(
     deed: Deed,
 ) -> Result<Vec<Opened>, Fault> {
     let slot = reserve(gw).await?.about(about(caller, &deed));
-    let mut opened = Vec::with_capacity(rows.len());
-    for row in rows {
-        match gw.records.open(permit, row).await {
-            Ok(one) => opened.push(one),
-            Err(e) => {
-                let failed = if matches!(e, OpenError::Integrity(_)) { "integrity" } else { "unavailable" };
-                let what = vec![reference(row)];
-                gw.audit.record(slot, entry(gw, caller, &Deed { what, failed: Some(failed), ..deed }));
-                return Err(refused(row, &e));
-            }
+    let opened = match gw.records.open_all(permit, rows).await {
+        Ok(opened) => opened,
+        Err((at, e)) => {
+            let row = &rows[at];
+            let failed = if matches!(e, OpenError::Integrity(_)) { "integrity" } else { "unavailable" };
+            let what = vec![reference(row)];
+            gw.audit.record(slot, entry(gw, caller, &Deed { what, failed: Some(failed), ..deed }));
+            return Err(refused(row, &e));
         }
-    }
+    };
     gw.audit.record(slot, entry(gw, caller, &deed));
     Ok(opened)
 }

@@ -72,18 +72,19 @@ impl<'a> Disclosure<'a> {
         Ok(self.gw.records.lately(&of.permit, &of.chart, records).await)
     }
 
-    /// Opens an own record; none when the caller may not know of it. One that goes into the answer is told by `shown`.
+    /// Opens own records of one chart; none when the caller may not know of them. One that goes into the answer is told by
+    /// `shown`.
     ///
     /// # Errors
-    /// 500 `integrity` when it is not what was anchored; 503 when something is away. Then nothing of this interaction may
+    /// 500 `integrity` when one is not what was anchored; 503 when something is away. Then nothing of this interaction may
     /// be disclosed, and `failed` says so to the log.
-    pub(crate) async fn open(&mut self, row: &RecordRow) -> Result<Option<Opened>, OpenFault> {
-        if !self.begin(row.chart).await? {
-            return Ok(None);
+    pub(crate) async fn open(&mut self, chart: RecordId, rows: &[RecordRow]) -> Result<Vec<Opened>, OpenFault> {
+        if !self.begin(chart).await? {
+            return Ok(Vec::new());
         }
-        let Some(of) = self.charts.get(&row.chart) else { return Ok(None) };
-        let opened = self.gw.records.open(&of.permit, row).await;
-        opened.map(Some).map_err(|error| OpenFault::Record { row: Box::new(row.clone()), error })
+        let Some(of) = self.charts.get(&chart) else { return Ok(Vec::new()) };
+        let opened = self.gw.records.open_all(&of.permit, rows).await;
+        opened.map_err(|(at, error)| OpenFault::Record { row: Box::new(rows[at].clone()), error })
     }
 
     /// A record that was opened goes into the answer.

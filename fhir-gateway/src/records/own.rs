@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
+use cid::Cid;
 use tokio::sync::broadcast;
 use vouchsafe_types::{
     Hash32, RecordId, keys,
-    merkle::{MapLeaf, MapProof, RecordMap},
+    merkle::{MapLeaf, RecordMap},
     state::Head,
 };
 use zeroize::Zeroizing;
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     Chart, Charts, Directory, DirectoryEntry, HistoryPage, HistoryPart, Idempotency, LaterVersion, OpenError, Opened,
     OwnUniverse, ProofParts, RecordRow, Repeated, Scope, Submission, SubmitError, WriteError, Written,
-    directory::ciphertext_hash,
+    directory::{AtHead, ciphertext_hash},
     index::{Catalog, Index, IndexCheck, TRIES},
     opened::{Lately, Plain},
     outbox::Outbox,
@@ -60,8 +61,6 @@ struct Verified {
     entry: DirectoryEntry,
     /// The versions after it, the next first.
     later: Vec<LaterVersion>,
-    map_proof: MapProof,
-    head: Head,
 }
 
 impl Records {
@@ -263,10 +262,30 @@ impl Records {
     /// # Errors
     /// `Integrity` when something is not what was anchored, which is audited and never served; `Unavailable`.
     pub async fn open(&self, permit: &Permit, row: &RecordRow) -> Result<Opened, OpenError> {
-        if let Some(opened) = self.opened_lately(row).await {
-            return Ok(opened);
+        let opened = self.open_all(permit, std::slice::from_ref(row)).await.map_err(|(_, e)| e)?;
+        opened.into_iter().next().ok_or_else(unread)
+    }
+
+    /// Opens versions of records of one chart, in their order, each verified as by `open`: with one look at the ledger's head
+    /// and one at the block store for all of them.
+    ///
+    /// # Errors
+    /// As `open`, of the first that does not open, with its place among them.
+    pub async fn open_all(&self, permit: &Permit, rows: &[RecordRow]) -> Result<Vec<Opened>, (usize, OpenError)> {
+        let mut opened = Vec::with_capacity(rows.len());
+        for row in rows {
+            opened.push(self.opened_lately(row).await);
         }
-        self.audited(row, self.open_verified(permit, row).await).await.map(|(opened, _)| opened)
+        let rest: Vec<usize> = (0..rows.len()).filter(|at| opened[*at].is_none()).collect();
+        let Some(first) = rest.first().copied() else { return Ok(opened.into_iter().flatten().collect()) };
+        let chart = self.at_head(&rows[first]).await;
+        let chart = self.audited(&rows[first], chart).await.map_err(|e| (first, e))?;
+        let wanted: Vec<&RecordRow> = rest.iter().map(|at| &rows[*at]).collect();
+        for (at, result) in rest.into_iter().zip(self.open_verified(permit, &chart, &wanted).await) {
+            let one = self.audited(&rows[at], result).await.map_err(|e| (at, e))?;
+            opened[at] = Some(one.0);
+        }
+        Ok(opened.into_iter().flatten().collect())
     }
 
     /// What was opened and verified lately, if the ledger's head says at this moment that it is the record's latest version.
@@ -286,15 +305,23 @@ impl Records {
         let ground = &self.inner.ground;
         let key = [keys::head(&ground.org, &row.handle)];
         for _ in 0..PROOF_TRIES {
-            let (opened, verified) = self.audited(row, self.open_verified(permit, row).await).await?;
+            let chart = self.audited(row, self.at_head(row).await).await?;
+            let one = self.open_verified(permit, &chart, &[row]).await.pop().unwrap_or_else(|| Err(unread()));
+            let (opened, verified) = self.audited(row, one).await?;
             let mut proofs = ground.ledger.prove(&key).await?;
             let ledger = proofs.pop().ok_or_else(|| OpenError::Unavailable("the ledger gave no proof".into()))?;
             // The chart may have moved on between the two.
-            if proved_value(&ledger).and_then(|value| Head::from_bytes(&value)).as_ref() == Some(&verified.head) {
-                return self.parts(row, &opened, verified, ledger);
+            if proved_value(&ledger).and_then(|value| Head::from_bytes(&value)).as_ref() == Some(&chart.head) {
+                return self.parts(row, &opened, verified, &chart, ledger);
             }
         }
         Err(OpenError::Unavailable("the chart is being written to".into()))
+    }
+
+    /// The chart of a record, its map the one that the ledger holds.
+    async fn at_head(&self, row: &RecordRow) -> Result<AtHead, OpenError> {
+        let Inner { ground, directory, .. } = &*self.inner;
+        Ok(directory.at_head(&ground.org, &row.handle).await?)
     }
 
     fn parts(
@@ -302,13 +329,11 @@ impl Records {
         row: &RecordRow,
         opened: &Opened,
         verified: Verified,
+        chart: &AtHead,
         ledger: LedgerProof,
     ) -> Result<ProofParts, OpenError> {
-        let leaf = verified
-            .map_proof
-            .leaf
-            .clone()
-            .ok_or_else(|| OpenError::Integrity("the map's proof shows no leaf".into()))?;
+        let map_proof = chart.prove(&row.id)?;
+        let leaf = map_proof.leaf.clone();
         Ok(ProofParts {
             sealed_form: Zeroizing::new(opened.sealed_form().to_vec()),
             commitment_key: record::commitment_key(&self.data_key(row)?),
@@ -316,9 +341,9 @@ impl Records {
             ciphertext_hash: ciphertext_hash(&row.cid)?,
             entry: verified.entry,
             later: verified.later,
-            leaf,
-            map_proof: verified.map_proof,
-            head: verified.head,
+            leaf: leaf.ok_or_else(|| OpenError::Integrity("the map's proof shows no leaf".into()))?,
+            map_proof,
+            head: chart.head.clone(),
             ledger,
         })
     }
@@ -335,14 +360,53 @@ impl Records {
         leaves.into_iter().filter_map(kept).collect()
     }
 
-    async fn open_verified(&self, permit: &Permit, row: &RecordRow) -> Result<(Opened, Verified), OpenError> {
-        let verified = self.verify(row).await?;
-        let cid = parse_cid(&verified.entry.cid).map_err(|e| OpenError::Integrity(e.to_string()))?;
-        let blob = self.inner.ground.blobs.get(&cid).await?;
-        let blob = blob.ok_or_else(|| OpenError::Integrity("the blob is not in the block store".into()))?;
+    /// Opens versions of records of one chart, each with what it was verified by; ends with the first that does not open.
+    async fn open_verified(
+        &self,
+        permit: &Permit,
+        chart: &AtHead,
+        rows: &[&RecordRow],
+    ) -> Vec<Result<(Opened, Verified), OpenError>> {
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            let verified = self.verify(chart, row).and_then(|verified| {
+                let cid = parse_cid(&verified.entry.cid).map_err(|e| OpenError::Integrity(e.to_string()))?;
+                Ok((verified, cid))
+            });
+            let failed = verified.is_err();
+            found.push(verified);
+            if failed {
+                break;
+            }
+        }
+        let cids: Vec<Cid> = found.iter().flatten().map(|(_, cid)| *cid).collect();
+        let mut blobs = match self.inner.ground.blobs.get_many(&cids).await {
+            Ok(blobs) => blobs.into_iter(),
+            Err(e) => return vec![Err(e.into())],
+        };
+        let mut out = Vec::with_capacity(found.len());
+        for (row, verified) in rows.iter().zip(found) {
+            let opened = verified.and_then(|(verified, _)| {
+                let blob = blobs.next().unwrap_or(Ok(None))?;
+                let blob = blob.ok_or_else(|| OpenError::Integrity("the blob is not in the block store".into()))?;
+                self.unsealed(permit, row, verified, &blob)
+            });
+            out.push(opened);
+        }
+        out
+    }
+
+    /// Opens a version's blob.
+    fn unsealed(
+        &self,
+        permit: &Permit,
+        row: &RecordRow,
+        verified: Verified,
+        blob: &[u8],
+    ) -> Result<(Opened, Verified), OpenError> {
         let key = self.data_key(row)?;
         let anchored = verified.entry.commitment;
-        let sealed_form = record::open(permit, &key, &self.aad(row), row.previous, &anchored, &blob)
+        let sealed_form = record::open(permit, &key, &self.aad(row), row.previous, &anchored, blob)
             .map_err(|e| OpenError::Integrity(e.to_string()))?;
         let plain = Arc::new(Plain::new(anchored, sealed_form));
         if verified.later.is_empty() {
@@ -354,9 +418,12 @@ impl Records {
 
     /// Walks from what the ledger's head says to this version: the latest version is the map's leaf, and every version's
     /// commitment, recomputed, is over the one before.
-    async fn verify(&self, row: &RecordRow) -> Result<Verified, OpenError> {
+    fn verify(&self, chart: &AtHead, row: &RecordRow) -> Result<Verified, OpenError> {
         let Inner { ground, directory, index, .. } = &*self.inner;
-        let (latest, map_proof, head) = directory.verify_leaf(&ground.org, &row.handle, &row.id).await?;
+        if row.handle != chart.handle {
+            return Err(OpenError::Integrity("the record is of another chart".into()));
+        }
+        let latest = directory.latest(chart, &row.id)?;
         let mut expected = latest.commitment;
         let mut later = Vec::new();
         for version in (row.version.0 + 1..=latest.version.0).rev() {
@@ -370,15 +437,19 @@ impl Records {
             later.push(told);
         }
         later.reverse();
-        let entry = directory.entry(&ground.org, &row.handle, &row.id, row.version.0)?;
-        let entry = entry.ok_or_else(|| OpenError::Integrity("this version has no directory entry".into()))?;
+        let entry = if row.version == latest.version {
+            latest.clone()
+        } else {
+            let entry = directory.entry(&ground.org, &row.handle, &row.id, row.version.0)?;
+            entry.ok_or_else(|| OpenError::Integrity("this version has no directory entry".into()))?
+        };
         if row.version > latest.version || row.commitment != expected || entry.commitment != expected {
             return Err(OpenError::Integrity("this version is not what is anchored".into()));
         }
         if entry.cid != row.cid || entry.previous != row.previous {
             return Err(OpenError::Integrity("row and directory entry contradict each other".into()));
         }
-        Ok(Verified { entry, later, map_proof, head })
+        Ok(Verified { entry, later })
     }
 
     /// A version without its content, its commitment recomputed.
@@ -443,6 +514,10 @@ impl Records {
         }
         result
     }
+}
+
+fn unread() -> OpenError {
+    OpenError::Unavailable("a record was asked for and none was read".into())
 }
 
 /// Lets go, every minute, of what was opened and is not used; ends with the records.

@@ -191,20 +191,27 @@ impl Live {
         }
     }
 
-    /// The data key of a row; none when it is not wrapped under the custodian's grant key, or the session is over. Opening
-    /// the grant key, once for all rows of a custodian, takes a millisecond.
+    /// The data key of a row; none when it is wrapped under no grant key of the custodian's, or the session is over. Opening
+    /// a grant key, once for all rows of a custodian, takes a millisecond.
+    ///
+    /// A custodian whose gateway started anew hands the same rows over again under another grant key, at any moment: the row
+    /// that is asked about may be the one from before. So the key of the row that is held now is tried first, then the others.
     pub(super) fn data_key(&self, custodian: &AccountId, row: &ManifestRow) -> Option<DataKey> {
-        let (at, known) = {
+        let keys: Vec<_> = {
             let held = self.held();
             let source = held.sources.get(custodian)?;
-            let (at, _) = source.rows.get(&row.record)?;
-            (*at, source.keys.get(*at)?.key.clone())
+            let (first, _) = source.rows.get(&row.record)?;
+            let mut keys: Vec<_> = source.keys.iter().map(|handed| handed.key.clone()).enumerate().collect();
+            keys.sort_by_key(|(at, _)| at != first);
+            keys
         };
-        let key = match known {
-            Some(key) => key,
-            None => self.reopened(custodian, at)?,
-        };
-        key.unwrap(&row.key).ok()
+        keys.into_iter().find_map(|(at, known)| {
+            let key = match known {
+                Some(key) => key,
+                None => self.reopened(custodian, at)?,
+            };
+            key.unwrap(&row.key).ok()
+        })
     }
 
     /// A grant key that left memory while nobody used it.
@@ -395,6 +402,29 @@ pub(super) mod tests {
         let many = (0..u16::MAX).map(|n| row(n, 1, data())).collect::<Vec<_>>();
         let all = || many.iter().cloned().cycle().take(MOST_ROWS).collect();
         assert_eq!(take(&live, manifest(&live, wrap, (0, 0), all())), Err(NotTaken::TooMany));
+    }
+
+    /// A custodian that started anew makes the grant ready anew, with another key. What the index holds is still the row from
+    /// before; were it not to open, a true record would pass for a forged one.
+    #[test]
+    fn what_is_handed_over_again_under_another_key_opens_by_either_row() {
+        let live = live();
+        let data = DataKey::generate();
+        let rows: Vec<_> = [(); 2]
+            .map(|()| {
+                let key = GrantKey::generate();
+                let wrap = oaep::wrap_to(&live.recipient(), &key).unwrap();
+                let one = row(1, 1, key.wrap(&data));
+                take(&live, manifest(&live, wrap, (1, 1), vec![one.clone()])).unwrap();
+                one
+            })
+            .into();
+        for one in &rows {
+            assert!(live.data_key(&CUSTODIAN, one).is_some());
+        }
+        assert_eq!(live.in_memory().0, 2);
+        let others = row(1, 1, GrantKey::generate().wrap(&data));
+        assert!(live.data_key(&CUSTODIAN, &others).is_none(), "wrapped under a key that nobody handed over");
     }
 
     #[test]

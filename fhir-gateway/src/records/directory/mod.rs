@@ -106,6 +106,26 @@ impl From<LedgerError> for DirectoryFault {
     }
 }
 
+/// A chart's map whose root the ledger holds.
+pub(super) struct AtHead {
+    custodian: AccountId,
+    pub(super) handle: Handle,
+    map: RecordMap,
+    pub(super) head: Head,
+}
+
+impl AtHead {
+    /// What shows somebody else that a record's leaf is under the head.
+    ///
+    /// # Errors
+    /// `Absent` when it is not in the map.
+    pub(super) fn prove(&self, record: &RecordId) -> Result<MapProof, DirectoryFault> {
+        let proof = self.map.prove(record);
+        let shown = proof.verify(&self.head.root, record).flatten();
+        shown.map(|_| proof).ok_or(DirectoryFault::Absent)
+    }
+}
+
 /// The directory. Cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
@@ -301,6 +321,17 @@ impl Directory {
         handle: &Handle,
         record: &RecordId,
     ) -> Result<(DirectoryEntry, MapProof, Head), DirectoryFault> {
+        let chart = self.at_head(custodian, handle).await?;
+        let entry = self.latest(&chart, record)?;
+        let proof = chart.prove(record)?;
+        Ok((entry, proof, chart.head))
+    }
+
+    /// A chart's map whose root the ledger holds at this moment: one look at the ledger for however many records of it.
+    ///
+    /// # Errors
+    /// `DirectoryFault`; then nothing of the chart is served.
+    pub(super) async fn at_head(&self, custodian: &AccountId, handle: &Handle) -> Result<AtHead, DirectoryFault> {
         let (map, head) = match self.map_at_head(custodian, handle).await {
             Err(DirectoryFault::NotTheHead | DirectoryFault::Absent) if *custodian != self.inner.ground.org => {
                 // An entry may have come while the map was being built from the others.
@@ -312,15 +343,22 @@ impl Directory {
             }
             found => found?,
         };
-        let proof = map.prove(record);
-        let leaf = proof.verify(&head.root, record).flatten().ok_or(DirectoryFault::Absent)?;
+        Ok(AtHead { custodian: *custodian, handle: *handle, map, head })
+    }
+
+    /// The latest version of a record of a chart, as the chart's map says.
+    ///
+    /// # Errors
+    /// `DirectoryFault`; then the record is not served.
+    pub(super) fn latest(&self, chart: &AtHead, record: &RecordId) -> Result<DirectoryEntry, DirectoryFault> {
+        let leaf = chart.map.get(record).ok_or(DirectoryFault::Absent)?;
         let entry = self
-            .entry(custodian, handle, record, leaf.version.0)?
+            .entry(&chart.custodian, &chart.handle, record, leaf.version.0)?
             .ok_or_else(|| DirectoryFault::Contradiction("the map names a version without an entry".into()))?;
-        if entry.leaf() != leaf {
+        if entry.leaf() != *leaf {
             return Err(DirectoryFault::Contradiction("the entry is not what the map's leaf says".into()));
         }
-        Ok((entry, proof, head))
+        Ok(entry)
     }
 
     /// What the own chart's map says of a record, when the map is the one that the ledger holds at this moment.

@@ -10,6 +10,7 @@ use super::{
     block::{Block, BlockKey},
     catalog::{Catalog, OfType},
     history,
+    naming::named,
     terms::{TermList, hash},
 };
 use crate::records::OpenError;
@@ -175,6 +176,11 @@ impl Index {
                 });
                 if !known || lies.number < entry.first || lies.number >= end {
                     check.fault(format!("record {}: its document is not filed where it lies", lies.record));
+                }
+                for patient in named(*chart, block.facts(lies)) {
+                    if !self.naming(&patient)?.contains(chart) {
+                        check.fault(format!("record {}: a search by a patient whom it names misses it", lies.record));
+                    }
                 }
                 if documents.insert(lies.record, (&of_type.name, lies.number, lies.version)).is_some() {
                     check.fault(format!("record {} has two documents", lies.record));

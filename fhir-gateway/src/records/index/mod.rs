@@ -4,6 +4,7 @@
 //! - `index-charts`: chart → which blocks it has ([`catalog`]), and the root of the chart's map that this belongs to.
 //! - `index-blocks`: chart ‖ blinded type ‖ first number → documents ([`block`]): what a search looks at.
 //! - `index-terms`: the same key → which terms the block may hold ([`terms`], [`summary`]).
+//! - `index-naming`: blinded chart → the other charts whose records refer to its patient ([`naming`]).
 //! - `history`, `history-chart`, `history-type` ([`history`]).
 //!
 //! All of it is written in the batch that makes the versions visible, so a document is there exactly when its row is. What
@@ -17,6 +18,7 @@ mod change;
 mod check;
 mod codec;
 mod history;
+mod naming;
 mod scan;
 mod stored;
 mod summary;
@@ -168,6 +170,7 @@ impl Index {
             filing.end = self.end();
             return Ok(filing);
         };
+        self.write_naming(batch, documents)?;
         let before = self.end();
         filing.end = history::write(self, batch, before, height, documents)?;
         let mut charts: BTreeMap<RecordId, OfChart<'_>> = BTreeMap::new();
@@ -417,7 +420,11 @@ impl Index {
         }
     }
 
-    /// Which of the 256 parts of all charts may hold documents of a type that have what is needed.
+    fn has_chart(&self, chart: &RecordId) -> bool {
+        self.inner.charts.read().unwrap_or_else(PoisonError::into_inner).contains(chart)
+    }
+
+    /// Which parts of all charts may hold documents of a type that have what is needed.
     fn parts(&self, name: &str, needed: &Needed) -> Result<Vec<bool>, OpenError> {
         self.inner.summary.parts(name, needed, |add| {
             for chart in self.charts(None, usize::MAX) {

@@ -155,13 +155,17 @@ impl Universe for Scan<'_> {
             self.scan_chart(chart, &of_type, after, each)
         };
         let first = after.map(|after| after.chart);
-        if let Some(charts) = self.charts {
-            let mut charts: Vec<RecordId> = charts.iter().filter(|chart| Some(**chart) >= first).copied().collect();
+        let only = match self.charts {
+            Some(charts) => Some(charts.to_vec()),
+            None => self.index.only_in(need)?,
+        };
+        if let Some(mut charts) = only {
+            charts.retain(|chart| Some(*chart) >= first);
             charts.sort_unstable();
             charts.dedup();
             for chart in charts {
                 if one(chart)?.is_break() {
-                    return Ok(());
+                    break;
                 }
             }
             return Ok(());

@@ -1,4 +1,4 @@
-//! Which charts may hold a term: Bloom filters in memory, one for each type and each of 256 parts of all charts, made of
+//! Which charts may hold a term: Bloom filters in memory, one for each type and each of 4,096 parts of all charts, made of
 //! the lists of terms when a search first asks and added to with every commit. They say "no" for certain and "yes" perhaps,
 //! so a search over all charts looks at the lists of a handful of charts only.
 
@@ -9,19 +9,24 @@ use std::{
 
 use vouchsafe_types::RecordId;
 
-use super::terms::{Needed, TermList};
+use super::terms::{Needed, TermList, hash};
 
-/// So many bytes of filters are kept; parts that find no room say "perhaps" to everything.
-const MOST: usize = 20 << 20;
+/// So many bytes of filters are kept. When that is not enough, the type that takes most gives way, and of it all parts say
+/// "perhaps" to everything.
+const MOST: usize = 12 << 20;
 /// A part begins with room for so many terms; each further slab has twice the room of the one before.
-const FIRST: usize = 64;
-/// Bits for each term; with six probes about one "yes" in a thousand is wrong.
+const FIRST: usize = 16;
+/// Bits for each term; with six probes about one "yes" of a full slab in a thousand is wrong.
 const BITS: usize = 16;
 const PROBES: u32 = 6;
 
-/// A part of all charts.
-pub(super) const fn part_of(chart: &RecordId) -> u8 {
-    chart.0[0]
+/// Into so many parts all charts fall; of a million records, a hundred in each chart, two or three charts in each.
+const PARTS: usize = 1 << 12;
+
+/// A part of all charts. An id begins with its time, which the charts of one year nearly share, so all of it counts.
+pub(super) fn part_of(chart: &RecordId) -> u16 {
+    let mixed = hash(&chart.0);
+    u16::try_from(mixed >> 20).unwrap_or_default()
 }
 
 struct Slab {
@@ -31,7 +36,7 @@ struct Slab {
 
 impl Slab {
     fn new(terms: usize) -> Self {
-        Self { bits: vec![0; terms * BITS / 64].into(), room: terms }
+        Self { bits: vec![0; (terms * BITS).div_ceil(64)].into(), room: terms }
     }
 
     /// The bits of a hash.
@@ -70,8 +75,23 @@ impl Part {
     }
 }
 
+/// The filters of one type, one for each part of all charts.
+struct OfType {
+    /// None when they gave way.
+    parts: Option<Vec<Part>>,
+    bytes: usize,
+}
+
+impl OfType {
+    fn new() -> Self {
+        let mut parts = Vec::new();
+        parts.resize_with(PARTS, Part::default);
+        Self { parts: Some(parts), bytes: 0 }
+    }
+}
+
 struct Filters {
-    of_type: HashMap<String, Vec<Part>>,
+    of_type: HashMap<String, OfType>,
     bytes: usize,
     most: usize,
 }
@@ -81,13 +101,19 @@ impl Filters {
         Self { of_type: HashMap::new(), bytes: 0, most }
     }
 
+    /// The type whose filters take most gives way. A thousand Observations take the room of the Patient that they are
+    /// about, and it is patients that are looked for over all charts, by identifier or by name.
+    fn give_way(&mut self) {
+        if let Some(most) = self.of_type.values_mut().max_by_key(|of_type| of_type.bytes) {
+            self.bytes -= most.bytes;
+            *most = OfType { parts: None, bytes: 0 };
+        }
+    }
+
     fn add(&mut self, addition: &Addition) {
-        let parts = self.of_type.entry(addition.name.clone()).or_insert_with(|| {
-            let mut parts = Vec::new();
-            parts.resize_with(256, Part::default);
-            parts
-        });
-        let part = &mut parts[usize::from(addition.part)];
+        let at = usize::from(addition.part);
+        let of_type = self.of_type.entry(addition.name.clone()).or_insert_with(OfType::new);
+        let Some(part) = of_type.parts.as_mut().map(|parts| &mut parts[at]) else { return };
         let Some(hashes) = &addition.terms.hashes else {
             part.lost = true;
             return;
@@ -97,17 +123,18 @@ impl Filters {
                 continue;
             }
             if part.slabs.last().is_none_or(|slab| slab.room == 0) {
-                let terms = FIRST << part.slabs.len().min(24);
-                if self.bytes + terms * BITS / 8 > self.most {
-                    part.lost = true;
-                    return;
-                }
-                self.bytes += terms * BITS / 8;
-                part.slabs.push(Slab::new(terms));
+                let slab = Slab::new(FIRST << part.slabs.len().min(24));
+                let bytes = slab.bits.len() * 8;
+                self.bytes += bytes;
+                of_type.bytes += bytes;
+                part.slabs.push(slab);
             }
             if let Some(slab) = part.slabs.last_mut() {
                 slab.add(*hash);
             }
+        }
+        while self.bytes > self.most {
+            self.give_way();
         }
     }
 }
@@ -115,7 +142,7 @@ impl Filters {
 /// A list of terms that was written.
 pub(super) struct Addition {
     pub(super) name: String,
-    pub(super) part: u8,
+    pub(super) part: u16,
     pub(super) terms: TermList,
 }
 
@@ -182,7 +209,7 @@ impl Summary {
         }
         *state = State::Ready(filters);
         drop(state);
-        Ok(self.ready(name, needed).unwrap_or_else(|| vec![true; 256]))
+        Ok(self.ready(name, needed).unwrap_or_else(|| vec![true; PARTS]))
     }
 
     fn set(&self, new: State) {
@@ -192,8 +219,11 @@ impl Summary {
     fn ready(&self, name: &str, needed: &Needed) -> Option<Vec<bool>> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Ready(filters) => Some(match filters.of_type.get(name) {
-                None => vec![false; 256],
-                Some(parts) => parts.iter().map(|part| needed.met(|hash| part.may_hold(hash))).collect(),
+                None => vec![false; PARTS],
+                Some(OfType { parts: None, .. }) => vec![true; PARTS],
+                Some(OfType { parts: Some(parts), .. }) => {
+                    parts.iter().map(|part| needed.met(|hash| part.may_hold(hash))).collect()
+                }
             }),
             _ => None,
         }
@@ -214,7 +244,7 @@ mod tests {
     use super::*;
     use vouchsafe_fhir_search::Term;
 
-    fn addition(part: u8, hashes: impl Iterator<Item = u32>) -> Addition {
+    fn addition(part: u16, hashes: impl Iterator<Item = u32>) -> Addition {
         let terms = TermList { turn: 1, hashes: Some(hashes.collect()) };
         Addition { name: "Observation".into(), part, terms }
     }
@@ -242,8 +272,8 @@ mod tests {
             assert!(parts[usize::try_from(n * 256 / 1_000).unwrap()]);
             wrong += parts.iter().filter(|may| **may).count() - 1;
         }
-        // 255 000 questions to which "no" is right.
-        assert!(wrong < 1_500, "{wrong}");
+        // 255,000 questions to which "no" is right, each put to seven slabs.
+        assert!(wrong < 2_500, "{wrong}");
         assert!(summary.parts("Patient", &needed(7), never).unwrap().iter().all(|may| !may));
         summary.filed(vec![addition(3, hashes(9_000_000, 1))]);
         assert!(summary.parts("Observation", &needed(9_000_000), never).unwrap()[3]);
@@ -261,15 +291,32 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_never_denied() {
-        let summary = Summary::with(1_000);
-        for n in [10, 900] {
-            let parts = summary.parts::<()>("Observation", &needed(n), |add| {
-                add(addition(1, hashes(0, 1_000)));
-                Ok(())
-            });
-            assert!(parts.unwrap()[1]);
+    fn the_type_that_takes_most_gives_way_and_is_never_denied() {
+        let summary = Summary::with(8_000);
+        let patients =
+            |part| Addition { name: "Patient".into(), ..addition(part, hashes(u32::from(part) * 1_000, 50)) };
+        let parts = summary.parts::<()>("Observation", &needed(10), |add| {
+            add(patients(0));
+            (0..=9).for_each(|part| add(addition(part, hashes(u32::from(part) * 1_000, 300))));
+            add(patients(7));
+            Ok(())
+        });
+        assert!(parts.unwrap().iter().all(|may| *may), "nothing is known of Observations any more");
+        summary.filed(vec![addition(3, hashes(0, 900))]);
+        let never = |_: &mut dyn FnMut(Addition)| Err(());
+        for part in [0, 7] {
+            let parts = summary.parts("Patient", &needed(part * 1_000 + 7), never).unwrap();
+            assert!(parts.iter().enumerate().all(|(at, may)| *may == (at == part as usize)));
         }
-        assert!(summary.bytes() <= 1_000);
+        assert!(summary.bytes() <= 8_000);
+    }
+
+    #[test]
+    fn charts_that_came_in_one_hour_fall_into_many_parts() {
+        let charts = (0..1_000).map(|_| crate::records::Records::new_id());
+        let parts: std::collections::BTreeSet<u16> = charts.map(|chart| part_of(&chart)).collect();
+        // A thousand balls in 4,096 boxes lie in 887.
+        assert!((800..950).contains(&parts.len()), "{}", parts.len());
+        assert!(parts.iter().all(|part| usize::from(*part) < PARTS));
     }
 }

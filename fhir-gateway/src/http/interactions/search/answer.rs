@@ -23,12 +23,14 @@ use crate::{
         interactions::unreadable,
         render::{self, Body, Entry},
     },
-    records::Opened,
+    records::{Opened, RecordRow},
     sessions::ForeignKey,
 };
 
 /// A page ends early when its matches have so many bytes.
 const MOST_BYTES: usize = 8 << 20;
+/// So many records are opened at the same time.
+const TOGETHER: usize = 16;
 
 /// One page of an answer.
 #[derive(Default)]
@@ -123,12 +125,12 @@ async fn open(
     if search.query.summary() == Summary::Count {
         return Ok((Vec::new(), None));
     }
-    let mut lately = lately(&matches, own).await?;
+    let mut opened = lately(&matches, own).await?;
     let mut got = Vec::with_capacity(matches.len());
     let mut bytes = 0;
     for at in 0..matches.len() {
         let Some(hit) = matches.get(at) else { break };
-        if let Some(one) = open_one(call, hit, &mut lately, own).await? {
+        if let Some(one) = open_one(call, &matches[at..], &mut opened, own).await? {
             if let Got::Own(opened) = &one {
                 bytes += render::bytes(opened).len();
             }
@@ -140,8 +142,9 @@ async fn open(
         }
     }
     if search.query.includes() && !matches.is_empty() {
-        for hit in engine::including(&call.gw, universe, &search.query, matches).await? {
-            if let Some(one) = open_one(call, &hit, &mut lately, own).await? {
+        let hits = engine::including(&call.gw, universe, &search.query, matches).await?;
+        for (at, hit) in hits.iter().enumerate() {
+            if let Some(one) = open_one(call, &hits[at..], &mut opened, own).await? {
                 got.push((hit.mode == Mode::Match, one));
             }
         }
@@ -164,31 +167,51 @@ async fn lately(matches: &[Hit<Key>], own: &mut Disclosure<'_>) -> Result<HashMa
     Ok(opened)
 }
 
+/// Gives the first of these; what of those after it is not open yet is opened with it.
 async fn open_one(
     call: &Call,
-    hit: &Hit<Key>,
-    lately: &mut HashMap<RecordId, Opened>,
+    hits: &[Hit<Key>],
+    opened: &mut HashMap<RecordId, Opened>,
     own: &mut Disclosure<'_>,
 ) -> Result<Option<Got>, OpenFault> {
-    let key = match hit.place.key {
-        Key::Foreign(key) => return Ok(Some(Got::Foreign(key))),
-        Key::Own(key) => key,
+    let key = match hits.first().map(|hit| hit.place.key) {
+        None => return Ok(None),
+        Some(Key::Foreign(key)) => return Ok(Some(Got::Foreign(key))),
+        Some(Key::Own(key)) => key,
     };
-    let opened = match lately.remove(&key.record) {
-        Some(opened) => Some(opened),
-        None => {
-            let row = call.gw.records.row(&key.record, None).map_err(|e| unreadable(&e))?;
-            // Deleted since it was found, when it is not there.
-            match row.filter(|row| !row.tombstone) {
-                Some(row) => own.open(&row).await?,
-                None => None,
-            }
-        }
-    };
-    Ok(opened.map(|opened| {
+    if !opened.contains_key(&key.record) {
+        open_next(call, hits, opened, own).await?;
+    }
+    // Deleted since it was found, or not for this caller to know of, when it is not there.
+    Ok(opened.remove(&key.record).map(|opened| {
         own.shown(&opened);
         Got::Own(opened)
     }))
+}
+
+/// Opens the next own records that are not open, chart by chart: together, because each look at the ledger and at the block
+/// store costs as much for one as for many, and not all at once, because a page ends when it has enough bytes.
+async fn open_next(
+    call: &Call,
+    hits: &[Hit<Key>],
+    opened: &mut HashMap<RecordId, Opened>,
+    own: &mut Disclosure<'_>,
+) -> Result<(), OpenFault> {
+    let mut of_charts: BTreeMap<RecordId, Vec<RecordRow>> = BTreeMap::new();
+    for hit in hits.iter().take(TOGETHER) {
+        let Key::Own(key) = hit.place.key else { continue };
+        if opened.contains_key(&key.record) {
+            continue;
+        }
+        let row = call.gw.records.row(&key.record, None).map_err(|e| unreadable(&e))?;
+        if let Some(row) = row.filter(|row| !row.tombstone) {
+            of_charts.entry(row.chart).or_default().push(row);
+        }
+    }
+    for (chart, rows) in of_charts {
+        opened.extend(own.open(chart, &rows).await?.into_iter().map(|one| (one.row.id, one)));
+    }
+    Ok(())
 }
 
 /// A search that opens nothing tells something all the same: it is in the log of the one patient whom it names.

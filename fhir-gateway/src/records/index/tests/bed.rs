@@ -68,6 +68,8 @@ pub(super) fn observation(chart: &RecordId, code: u32, identifiers: usize) -> Va
         "identifier": (0..identifiers).map(identifier).collect::<Vec<_>>(),
         "code": { "coding": [{ "system": "http://loinc.org", "code": format!("c{code}") }] },
         "subject": { "reference": format!("Patient/{chart}") },
+        // Some have to do with the patient of another chart.
+        "focus": [{ "reference": format!("Patient/{}", if code % 4 == 3 { id(1, code % 3) } else { *chart }) }],
     })
 }
 
