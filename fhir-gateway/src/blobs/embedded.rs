@@ -4,6 +4,7 @@
 //! in packs in the order in which they come, and the tree of addresses holds places only.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc, OnceLock,
@@ -307,16 +308,27 @@ fn part((_, from, len): &Place) -> Option<std::ops::Range<usize>> {
     Some(from..from.checked_add(len)?)
 }
 
-/// The bytes at a blob's place. A place outside of its pack has the bytes of no blob.
-fn lookup(
-    places: &ReadOnlyTable<&[u8; 32], Place>,
-    packs: &ReadOnlyTable<u64, &[u8]>,
-    digest: &[u8; 32],
-) -> Result<Option<Bytes>, redb::Error> {
-    let Some(place) = places.get(digest)?.map(|place| place.value()) else { return Ok(None) };
-    let pack = packs.get(place.0)?;
-    let bytes = pack.as_ref().and_then(|pack| pack.value().get(part(&place)?));
-    Ok(Some(bytes.map(Bytes::copy_from_slice).unwrap_or_default()))
+/// What lies at these digests, in their order. Blobs that were put together lie in one pack, which is read once.
+fn lookup(db: &Database, digests: &[Option<[u8; 32]>]) -> Result<Vec<Option<Bytes>>, redb::Error> {
+    let read = db.begin_read()?;
+    let (places, packs) = (read.open_table(PLACES)?, read.open_table(PACKS)?);
+    let mut by_pack: BTreeMap<u64, Vec<(usize, Place)>> = BTreeMap::new();
+    for (at, digest) in digests.iter().enumerate() {
+        let place = digest.as_ref().map(|digest| places.get(digest)).transpose()?.flatten();
+        if let Some(place) = place.map(|place| place.value()) {
+            by_pack.entry(place.0).or_default().push((at, place));
+        }
+    }
+    let mut found = vec![None; digests.len()];
+    for (number, wanted) in by_pack {
+        let pack = packs.get(number)?;
+        for (at, place) in wanted {
+            // A place outside of its pack has the bytes of no blob.
+            let bytes = pack.as_ref().and_then(|pack| pack.value().get(part(&place)?));
+            found[at] = Some(bytes.map(Bytes::copy_from_slice).unwrap_or_default());
+        }
+    }
+    Ok(found)
 }
 
 fn after(db: &Database, mark: u64) -> Result<Vec<(u64, Cid)>, redb::Error> {
@@ -372,14 +384,10 @@ impl BlobStore for EmbeddedBlobs {
     async fn get_many(&self, cids: &[Cid]) -> Result<Vec<Result<Option<Bytes>, BlobError>>, BlobError> {
         let cids = cids.to_vec();
         self.read(move |db| {
-            let read = db.begin_read().map_err(failed)?;
-            let (places, packs) = (read.open_table(PLACES).map_err(failed)?, read.open_table(PACKS).map_err(failed)?);
-            let one = |cid: &Cid| {
-                let Some(digest) = digest_of(cid) else { return Ok(None) };
-                let bytes = lookup(&places, &packs, &digest).map_err(failed)?;
-                bytes.map(|bytes| checked(cid, bytes)).transpose()
-            };
-            Ok(cids.iter().map(one).collect())
+            let digests: Vec<_> = cids.iter().map(digest_of).collect();
+            let found = lookup(db, &digests).map_err(failed)?;
+            let one = |(cid, bytes): (&Cid, Option<Bytes>)| bytes.map(|bytes| checked(cid, bytes)).transpose();
+            Ok(cids.iter().zip(found).map(one).collect())
         })
         .await
     }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::RecordRow;
 
 /// So many bytes are kept.
-const MOST: usize = 40 << 20;
+const MOST: usize = 24 << 20;
 /// What was not used for so long leaves memory.
 const UNUSED: Duration = Duration::from_secs(300);
 /// What an entry costs besides its bytes, its row among it.

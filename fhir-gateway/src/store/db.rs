@@ -15,7 +15,7 @@ use super::{StoreError, Table, WriteBatch, batch::Change};
 use crate::{fatal::Fatal, seal::StoreSeal};
 
 /// redb's own default is 1 GiB.
-const CACHE: usize = 32 << 20;
+const CACHE: usize = 24 << 20;
 /// How many commits may wait for the writer; who comes later waits to be let in.
 const QUEUE: usize = 1_024;
 /// One transaction takes so many changes and then commits, so that the wait stays bounded.

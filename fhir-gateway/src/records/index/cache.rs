@@ -15,7 +15,7 @@ use super::{
 };
 
 /// So many bytes are kept.
-const MOST: usize = 32 << 20;
+const MOST: usize = 24 << 20;
 /// What was not used for so many sweeps leaves memory; there is one a minute.
 const SWEEPS: u8 = 5;
 /// What an entry takes besides what it keeps.

@@ -27,7 +27,7 @@ mod terms;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
@@ -84,12 +84,29 @@ pub(super) struct Index {
     inner: Arc<Inner>,
 }
 
+/// The charts that have a catalog: all in their order, and those of each part.
+#[derive(Default)]
+struct KnownCharts {
+    all: BTreeSet<RecordId>,
+    of_part: HashMap<u16, Vec<RecordId>>,
+}
+
+impl Extend<RecordId> for KnownCharts {
+    fn extend<T: IntoIterator<Item = RecordId>>(&mut self, charts: T) {
+        for chart in charts {
+            if self.all.insert(chart) {
+                self.of_part.entry(part_of(&chart)).or_default().push(chart);
+            }
+        }
+    }
+}
+
 struct Inner {
     db: Db,
     cache: Cache,
     summary: Summary,
     /// The charts that have a catalog.
-    charts: RwLock<BTreeSet<RecordId>>,
+    charts: RwLock<KnownCharts>,
     end: Mutex<End>,
 }
 
@@ -111,8 +128,8 @@ impl Index {
     /// # Errors
     /// When the database cannot be read, or the end of the history was altered.
     pub(super) fn open(db: Db) -> Result<Self, StoreError> {
-        let charts =
-            db.keys(CHARTS, &[])?.iter().filter_map(|key| key.as_slice().try_into().ok().map(RecordId)).collect();
+        let mut charts = KnownCharts::default();
+        charts.extend(db.keys(CHARTS, &[])?.iter().filter_map(|key| key.as_slice().try_into().ok().map(RecordId)));
         let end = Mutex::new(End::find(&db)?);
         let inner =
             Inner { db, cache: Cache::default(), summary: Summary::default(), charts: RwLock::new(charts), end };
@@ -271,7 +288,7 @@ impl Index {
         let Filing { changes, additions, charts, end } = filing;
         {
             let known = self.inner.charts.read().unwrap_or_else(PoisonError::into_inner);
-            let new = charts.iter().any(|chart| !known.contains(chart));
+            let new = charts.iter().any(|chart| !known.all.contains(chart));
             drop(known);
             if new {
                 self.inner.charts.write().unwrap_or_else(PoisonError::into_inner).extend(charts);
@@ -415,13 +432,20 @@ impl Index {
     pub(super) fn charts(&self, from: Option<RecordId>, most: usize) -> Vec<RecordId> {
         let charts = self.inner.charts.read().unwrap_or_else(PoisonError::into_inner);
         match from {
-            Some(from) => charts.range(from..).take(most).copied().collect(),
-            None => charts.iter().take(most).copied().collect(),
+            Some(from) => charts.all.range(from..).take(most).copied().collect(),
+            None => charts.all.iter().take(most).copied().collect(),
         }
     }
 
+    /// Those of them that fall into some parts.
+    fn charts_in(&self, parts: &[bool]) -> Vec<RecordId> {
+        let charts = self.inner.charts.read().unwrap_or_else(PoisonError::into_inner);
+        let parts = (0..).zip(parts).filter_map(|(part, is)| is.then_some(part));
+        parts.filter_map(|part: u16| charts.of_part.get(&part)).flatten().copied().collect()
+    }
+
     fn has_chart(&self, chart: &RecordId) -> bool {
-        self.inner.charts.read().unwrap_or_else(PoisonError::into_inner).contains(chart)
+        self.inner.charts.read().unwrap_or_else(PoisonError::into_inner).all.contains(chart)
     }
 
     /// Which parts of all charts may hold documents of a type that have what is needed.

@@ -10,7 +10,6 @@ use super::{
     block::{Block, BlockKey, Lies},
     catalog::Catalog,
     stored::Stored,
-    summary::part_of,
 };
 use crate::records::{OpenError, OwnKey};
 
@@ -81,6 +80,27 @@ impl Scan<'_> {
             }
         }
         Ok(Some(ControlFlow::Continue(())))
+    }
+
+    /// The only charts that may hold what is looked for; none when it may be any.
+    fn candidates(
+        &self,
+        resource_type: &str,
+        need: &Need,
+        needed: &Needed,
+    ) -> Result<Option<Vec<RecordId>>, OpenError> {
+        if let Some(charts) = self.charts {
+            return Ok(Some(charts.to_vec()));
+        }
+        if let Some(charts) = self.index.only_in(need)? {
+            return Ok(Some(charts));
+        }
+        if !needed.says_something() {
+            return Ok(None);
+        }
+        let parts = self.index.parts(resource_type, needed)?;
+        // Charts are listed one after the other, rather than all at once, when the parts leave none of them out.
+        Ok(parts.contains(&false).then(|| self.index.charts_in(&parts)))
     }
 
     /// A record's document, if it lies where its row says.
@@ -155,11 +175,7 @@ impl Universe for Scan<'_> {
             self.scan_chart(chart, &of_type, after, each)
         };
         let first = after.map(|after| after.chart);
-        let only = match self.charts {
-            Some(charts) => Some(charts.to_vec()),
-            None => self.index.only_in(need)?,
-        };
-        if let Some(mut charts) = only {
+        if let Some(mut charts) = self.candidates(resource_type, need, &needed)? {
             charts.retain(|chart| Some(*chart) >= first);
             charts.sort_unstable();
             charts.dedup();
@@ -170,12 +186,11 @@ impl Universe for Scan<'_> {
             }
             return Ok(());
         }
-        let parts = if needed.says_something() { Some(self.index.parts(resource_type, &needed)?) } else { None };
         let mut from = first;
         loop {
             let charts = self.index.charts(from, AT_ONCE);
             for chart in &charts {
-                if parts.as_ref().is_none_or(|parts| parts[usize::from(part_of(chart))]) && one(*chart)?.is_break() {
+                if one(*chart)?.is_break() {
                     return Ok(());
                 }
             }
