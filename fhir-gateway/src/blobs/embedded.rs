@@ -16,9 +16,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cid::Cid;
-use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
-};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{BlobError, BlobStore, checked, cid_of, digest_of};
