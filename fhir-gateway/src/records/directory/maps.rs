@@ -88,9 +88,12 @@ impl Maps {
         built
     }
 
-    /// Forgets what was built, so that it is built anew.
+    /// Forgets what was built, so that it is built anew; not while an anchor is under way, of which only memory knows.
     pub(super) fn forget(&self, chart: &ChartKey) {
-        self.lock().remove(chart);
+        let mut known = self.lock();
+        if known.maps.get(chart).is_some_and(|used| used.map.pending.is_none()) {
+            known.remove(chart);
+        }
     }
 
     /// Changes a map that was built; does nothing to one that was not, which will be built from the entries.

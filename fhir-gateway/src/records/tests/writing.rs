@@ -207,6 +207,19 @@ async fn a_proof_holds_against_the_ledger_for_old_versions_too() {
     assert_eq!((commitment, parts.later.len()), (leaf.commitment, 2));
 }
 
+/// Who builds a chart's map while an anchor is being written may keep one without its entries; what is true is not closed
+/// because of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_that_was_built_too_early_is_built_anew() {
+    let consortium = Consortium::new();
+    let site = consortium.site("a").await;
+    let chart = site.patient().await;
+    let early = site.directory.own_map(&chart.handle).unwrap();
+    let row = site.observation(chart.id, "1").await;
+    site.directory.keep_for_tests(&chart.handle, early);
+    site.records.open(&Permit::for_tests(), &row).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_and_writers_of_one_chart_do_not_take_each_other_for_a_fault() {
     let consortium = Consortium::new();
