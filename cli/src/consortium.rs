@@ -4,34 +4,29 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use vouchsafe_gateway::{
     clock,
-    config::{ClientConfig, ClientRole, Config},
+    config::{self, ClientConfig, ClientRole, Config, Limits},
     gateway::{Gateway, Running},
-    ledger::{EmbeddedLedger, Ledger},
     seal::{
         device::{Es384Key, PartyKeys},
-        keystore::{FileKeystore, Keystore},
+        keystore::{FileKeystore, Keystore, Signer},
     },
 };
-use vouchsafe_node::{
-    ValidatorKey,
-    embedded::{Embedded, Settings},
-    verify::Trust,
-};
+use vouchsafe_node::verify::Trust;
 use vouchsafe_types::{
-    AccountId, Count, CredentialId, Hash32,
+    AccountId, CredentialId, Hash32,
     genesis::{Founder, Genesis, GenesisBody, Validator},
-    jws::Sign,
     state::Params,
     tx::Role,
 };
 
 use crate::{
+    chain::{Chain, Engine},
     credentials::{self, Party},
     exit::{Context, Failure, Kind, Outcome},
     wallet::{
@@ -48,6 +43,9 @@ pub(crate) enum Doors {
     /// At ports that nobody knows, while the ledger goes on saying where they are when they serve.
     Closed,
 }
+
+/// How long a gateway may be behind another.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An organisation with a gateway.
 pub(crate) struct Org {
@@ -70,7 +68,7 @@ pub(crate) struct World {
     pub(crate) home: PathBuf,
     pub(crate) http: reqwest::Client,
     pub(crate) genesis: Genesis,
-    pub(crate) chain: Embedded,
+    pub(crate) chain: Chain,
     pub(crate) orgs: Vec<Org>,
 }
 
@@ -81,6 +79,7 @@ impl World {
         chain: &str,
         founders: &[(&'static str, Role)],
         doors: Doors,
+        engine: Engine,
     ) -> Outcome<Self> {
         let listen = match doors {
             Doors::Open(listen) => listen,
@@ -97,30 +96,43 @@ impl World {
             }
             orgs.push(org);
         }
-        std::fs::create_dir_all(home.join("ledger")).doing(Kind::Error, || home.display().to_string())?;
-        let validator = ValidatorKey::load_or_create(&home.join("ledger/validator.key"))
-            .doing(Kind::Error, || "the validator's key".into())?;
-        let genesis = genesis(home, chain, &orgs, &validator)?;
-        // What `verify --trust` takes; a real consortium makes it known by other ways than a gateway.
-        files::write_private(&home.join("genesis.digest"), genesis.body.digest().to_string().as_bytes())?;
-        let chain = Embedded::open(&home.join("ledger"), &genesis, validator, Settings::default())
-            .doing(Kind::Error, || "the embedded ledger".into())?;
+        let names: Vec<&str> = founders.iter().map(|(name, _)| *name).collect();
+        let made = Chain::open(home, &names, engine, |validators| genesis(home, chain, &orgs, validators)).await?;
+        let (chain, genesis) = made;
+        let opened = publish(home, &genesis);
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(60))
             .build()
             .doing(Kind::Error, || "an HTTP client".into())?;
         let mut world = Self { home: home.to_owned(), http, genesis, chain, orgs };
-        for index in 0..world.orgs.len() {
-            world.start(index).await?;
+        let begun = match opened {
+            Ok(()) => world.start_all().await,
+            failed => failed,
+        };
+        match begun {
+            Ok(()) => Ok(world),
+            Err(failed) => {
+                // Validators are processes of their own, which would stay.
+                world.end().await?;
+                Err(failed)
+            }
         }
-        Ok(world)
+    }
+
+    async fn start_all(&mut self) -> Outcome {
+        for index in 0..self.orgs.len() {
+            self.start(index).await?;
+        }
+        Ok(())
     }
 
     /// Starts (again) one organisation's gateway.
     pub(crate) async fn start(&mut self, index: usize) -> Outcome {
-        let ledger: Arc<dyn Ledger> = Arc::new(EmbeddedLedger::new(self.chain.clone()));
+        let ledger = self.chain.ledger(index, &self.orgs[index].home).await?;
         let org = &mut self.orgs[index];
         let mut config = Config::new(&org.home);
+        config.limits =
+            Limits::of_home(&org.home).doing(Kind::Usage, || format!("the configuration of {}", org.name))?;
         config.listen = org.listen;
         config.public_base = org.public_base.clone();
         let role = if org.role == Role::Authority { ClientRole::Authority } else { ClientRole::System };
@@ -167,6 +179,20 @@ impl World {
         Client::new(&self.http, &org.base(), &org.client_id(), ClientKey::System(org.system.clone()))
     }
 
+    /// Waits until every gateway has seen the block that the furthest one has seen. Where each asks a node of its own, what was
+    /// written through one is not yet seen through another.
+    pub(crate) async fn abreast(&self) -> Outcome {
+        let heights = || self.orgs.iter().filter_map(Org::gateway).map(|gateway| gateway.ledger.head().height);
+        let (furthest, until) = (heights().max().unwrap_or_default(), Instant::now() + PATIENCE);
+        while heights().any(|height| height < furthest) {
+            if Instant::now() > until {
+                return Err(Failure::new(Kind::Unavailable, format!("a gateway has not seen block {furthest}")));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
     /// Waits until a gateway cannot write any more, and says why.
     pub(crate) async fn fatal(&self) -> String {
         let each = self.orgs.iter().filter_map(Org::gateway).map(|gateway| Box::pin(gateway.fatal.wait()));
@@ -174,11 +200,11 @@ impl World {
     }
 
     /// Ends everything, the ledger last.
-    pub(crate) async fn end(mut self) {
+    pub(crate) async fn end(mut self) -> Outcome {
         for index in 0..self.orgs.len() {
             self.stop(index).await;
         }
-        self.chain.stop().await;
+        self.chain.end().await
     }
 }
 
@@ -196,6 +222,17 @@ impl Org {
         let system = system.or_else(Es384Key::generate).map(Arc::new);
         let system = system.ok_or_else(|| Failure::new(Kind::Error, format!("no key for {name}")))?;
         Ok(Self { name, role, account, home, system, listen, public_base: None, running: None })
+    }
+
+    /// Says where its gateway, a process of its own, will listen, and lets its system in there.
+    pub(crate) fn place(&mut self, listen: SocketAddr) -> Outcome {
+        self.listen = listen;
+        let role = if self.role == Role::Authority { "authority" } else { "system" };
+        let keys = json!({ "keys": [self.system.public().to_json()] });
+        let client = json!({ "client_id": self.client_id(), "role": role, "jwks": keys });
+        let text = toml::to_string(&json!({ "listen": listen, "clients": [client] }));
+        let text = text.doing(Kind::Error, || format!("the configuration of {}", self.name))?;
+        files::write_private(&self.home.join(config::FILE), text.as_bytes())
     }
 
     /// Its gateway, while it runs.
@@ -258,6 +295,26 @@ impl Org {
     }
 }
 
+/// Organisations that have keys of their own and no gateway yet.
+pub(crate) fn founders(home: &Path, founders: &[(&'static str, Role)]) -> Outcome<Vec<Org>> {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    founders.iter().map(|(name, role)| Org::open(home, name, *role, nowhere, &[])).collect()
+}
+
+/// The keys by which organisations of a home act on the ledger.
+pub(crate) fn signers(home: &Path, names: &[&str]) -> Outcome<Vec<Signer>> {
+    let signer = |name: &&str| {
+        let store = keystore(&home.join("gateways").join(name))?;
+        store.ed25519("org").doing(Kind::Error, || format!("the keystore of {name}"))
+    };
+    names.iter().map(signer).collect()
+}
+
+/// Says what `verify --trust` takes; a real consortium makes it known by other ways than a gateway.
+pub(crate) fn publish(home: &Path, genesis: &Genesis) -> Outcome {
+    files::write_private(&home.join("genesis.digest"), genesis.body.digest().to_string().as_bytes())
+}
+
 /// The name of an organisation's wrapping key in its keystore.
 const RSA: &str = "org";
 
@@ -267,14 +324,13 @@ fn keystore(home: &Path) -> Outcome<FileKeystore> {
 }
 
 /// The genesis that the home has, or a new one that every founder signs with the key in its own keystore.
-fn genesis(home: &Path, name: &str, orgs: &[Org], validator: &ValidatorKey) -> Outcome<Genesis> {
+pub(crate) fn genesis(home: &Path, name: &str, orgs: &[Org], validators: Vec<Validator>) -> Outcome<Genesis> {
     let path = home.join("genesis.json");
     if let Ok(bytes) = std::fs::read(&path) {
         return serde_json::from_slice(&bytes).doing(Kind::InvalidData, || path.display().to_string());
     }
     let mut founders = orgs.iter().map(Org::founder).collect::<Outcome<Vec<_>>>()?;
     founders.sort_by_key(|f| f.account);
-    let validators = vec![Validator { ed25519: validator.public(), power: Count(10) }];
     let body = GenesisBody { name: name.into(), time: person::now(), founders, validators, params: Params::default() };
     let mut signatures = Vec::new();
     for founder in &body.founders {

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     NotFound = 3,
     /// A server does not let the caller in.
     Denied = 4,
+    /// What is there is in the way.
+    Conflict = 5,
     /// Something read is not of its form.
     InvalidData = 6,
     /// A port, a server or a disk is not available.

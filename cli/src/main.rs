@@ -1,6 +1,7 @@
 //! The one binary, `vouchsafe`. Data goes to stdout, logs and progress to stderr.
 
 mod bench;
+mod chain;
 mod commands;
 mod consortium;
 mod credentials;
@@ -8,6 +9,7 @@ mod demo;
 mod exit;
 mod import;
 mod interrupt;
+mod ledger;
 mod wallet;
 
 use std::process::ExitCode;
@@ -48,6 +50,12 @@ enum Command {
     /// Keys and tokens.
     #[command(subcommand)]
     Keys(commands::keys::Command),
+    /// A real consortium on this machine, and the faults that are played on it.
+    #[command(subcommand)]
+    Testnet(commands::testnet::Command),
+    /// One validator: the engine and the application as a pair.
+    #[command(subcommand)]
+    Ledger(commands::ledger::Command),
     /// Checks a proof without trusting a gateway; exit code 8 when it does not hold.
     Verify(commands::verify::Args),
 }
@@ -70,7 +78,9 @@ fn main() -> ExitCode {
             Command::Bench(command) => commands::bench::run(command, cli.output).await,
             Command::Demo(args) => commands::demo::run(args, cli.output).await,
             Command::Gateway(command) => commands::gateway::run(command, cli.output).await,
+            Command::Ledger(command) => commands::ledger::run(command, cli.output).await,
             Command::Keys(command) => commands::keys::run(command, cli.output).await,
+            Command::Testnet(command) => commands::testnet::run(command, cli.output).await,
             Command::Verify(args) => commands::verify::run(&args, cli.output),
         }
     });

@@ -114,6 +114,8 @@ pub struct Limits {
     pub call_seconds: u64,
     /// Seconds that a bearer token is valid.
     pub token_seconds: u64,
+    /// Seconds for which a request that comes again under its `Idempotency-Key` is answered as before.
+    pub idempotency_seconds: u64,
 }
 
 impl Default for Limits {
@@ -126,7 +128,18 @@ impl Default for Limits {
             async_requests: 1_000,
             call_seconds: 60,
             token_seconds: 300,
+            idempotency_seconds: 7 * 24 * 60 * 60,
         }
+    }
+}
+
+impl Limits {
+    /// Those of a home: of its `gateway.toml`, or the defaults when it has none.
+    ///
+    /// # Errors
+    /// When there is a file that cannot be read or is not of its form.
+    pub fn of_home(home: &Path) -> Result<Self, ConfigError> {
+        if home.join(FILE).exists() { Ok(Config::load(home)?.limits) } else { Ok(Self::default()) }
     }
 }
 
@@ -141,8 +154,16 @@ fn default_unlock() -> PathBuf {
 const TOP: &[&str] = &["listen", "public_base", "unlock", "clients", "peers", "limits"];
 const CLIENT: &[&str] = &["client_id", "jwks", "role"];
 const PEER: &[&str] = &["organization", "url"];
-const LIMITS: &[&str] =
-    &["body_bytes", "bundle_entries", "concurrent", "per_client", "async_requests", "call_seconds", "token_seconds"];
+const LIMITS: &[&str] = &[
+    "body_bytes",
+    "bundle_entries",
+    "concurrent",
+    "per_client",
+    "async_requests",
+    "call_seconds",
+    "token_seconds",
+    "idempotency_seconds",
+];
 
 impl Config {
     /// A configuration with every default, for a home.
@@ -243,5 +264,23 @@ mod tests {
         let config = Config::parse("").unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.limits.body_bytes, 16 << 20);
+    }
+
+    #[test]
+    fn every_limit_can_be_set() {
+        for key in LIMITS {
+            let config = Config::parse(&format!("[limits]\n{key} = 7")).unwrap();
+            assert!(format!("{:?}", config.limits).contains(&format!("{key}: 7")), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_home_without_the_file_has_every_default() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(Limits::of_home(home.path()).unwrap().idempotency_seconds, 604_800);
+        std::fs::write(home.path().join(FILE), "[limits]\nidempotency_seconds = 5").unwrap();
+        assert_eq!(Limits::of_home(home.path()).unwrap().idempotency_seconds, 5);
+        std::fs::write(home.path().join(FILE), "[limits]\nidempotency = 5").unwrap();
+        assert!(Limits::of_home(home.path()).is_err());
     }
 }

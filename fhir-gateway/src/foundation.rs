@@ -1,6 +1,6 @@
 //! What records and audit stand on: one organisation's stores, keys, ledger and clock.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use vouchsafe_types::{AccountId, RecordId, TimeMs};
 
@@ -38,6 +38,8 @@ pub struct Foundation {
     pub fatal: Fatal,
     /// Where a crash can be provoked.
     pub failpoints: Failpoints,
+    /// How long an idempotency key is kept.
+    pub keys_kept: Duration,
 }
 
 impl Foundation {

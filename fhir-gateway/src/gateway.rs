@@ -179,6 +179,7 @@ impl Gateway {
             clock: Arc::clone(&clock),
             fatal: fatal.clone(),
             failpoints: Failpoints::of_process(),
+            keys_kept: Duration::from_secs(config.limits.idempotency_seconds),
         };
         let directory = Directory::new(ground.clone());
         let charts = Charts::open(ground.clone(), directory.clone()).await?;

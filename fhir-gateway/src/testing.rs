@@ -61,6 +61,14 @@ fn keystore(home: &Path) -> FileKeystore {
     FileKeystore::open_or_create(&home.join("keystore"), &home.join("unlock.key")).unwrap()
 }
 
+/// The document with every founder's signature.
+fn endorsed(body: GenesisBody, home: &Path) -> Genesis {
+    let keys: Vec<_> = ORGS.iter().map(|name| keystore(&home.join(name)).ed25519(ORG_KEY).unwrap()).collect();
+    let key = |founder: &Founder| keys.iter().find(|key| AccountId::of_key(key.public().bytes()) == founder.account);
+    let signatures = body.founders.iter().map(|founder| body.endorse(&**key(founder).unwrap())).collect();
+    Genesis { body, signatures }
+}
+
 impl Consortium {
     pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
@@ -87,11 +95,7 @@ impl Consortium {
             validators: vec![Validator { ed25519: validator.public(), power: Count(1) }],
             params: Params::default(),
         };
-        let signatures = founders
-            .iter()
-            .map(|(name, _)| body.endorse(&*keystore(&home.path().join(name)).ed25519(ORG_KEY).unwrap()))
-            .collect();
-        let genesis = Genesis { body, signatures };
+        let genesis = endorsed(body, home.path());
         let now = Arc::new(AtomicU64::new(begin.0));
         let clock = Arc::clone(&now);
         let settings = Settings {
@@ -101,6 +105,11 @@ impl Consortium {
         };
         let node = Embedded::open(&home.path().join("ledger"), &genesis, validator, settings).unwrap();
         Self { home, genesis, now, ledger: EmbeddedLedger::new(node) }
+    }
+
+    /// The founders' signatures under a document that was altered.
+    pub(crate) fn endorse(&self, genesis: &mut Genesis) {
+        *genesis = endorsed(genesis.body.clone(), self.home.path());
     }
 
     /// An organisation's account.
@@ -145,6 +154,7 @@ impl Consortium {
             clock: Arc::new(move || TimeMs(now.load(Ordering::SeqCst))),
             fatal,
             failpoints,
+            keys_kept: Duration::from_secs(7 * 24 * 60 * 60),
         };
         let directory = Directory::new(ground.clone());
         let charts = Charts::open(ground.clone(), directory.clone()).await.map_err(|e| e.to_string())?;

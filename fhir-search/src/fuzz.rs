@@ -6,7 +6,7 @@
 
 #[path = "../../xtask/src/fuzz/bodies.rs"]
 mod bodies;
-#[path = "../../xtask/src/fuzz/rng.rs"]
+#[path = "../../xtask/src/rng.rs"]
 mod rng;
 #[path = "../../xtask/src/fuzz/words.rs"]
 mod words;

@@ -86,8 +86,38 @@ impl Home {
 
     /// A bearer token of the hospital's EHR.
     pub(crate) fn token(&self) -> Result<String> {
-        let done = self.run(&["keys", "token", "--as", "ehr-hospital"])?;
+        self.token_of("ehr-hospital")
+    }
+
+    /// A bearer token of a system, by its name in the home's `credentials.json`.
+    pub(crate) fn token_of(&self, system: &str) -> Result<String> {
+        let done = self.run(&["keys", "token", "--as", system])?;
         Ok(done.1.trim().to_owned())
+    }
+
+    /// Where the trial authority serves.
+    pub(crate) fn authority(&self) -> SocketAddr {
+        SocketAddr::new(self.addr.ip(), self.addr.port().saturating_add(1))
+    }
+
+    /// The hospital's account on the ledger.
+    pub(crate) fn hospital(&self) -> Result<String> {
+        let path = self.dir.join("credentials.json");
+        let parties: serde_json::Value = serde_json::from_str(&crate::tree::must_text(&path)?)
+            .map_err(|e| Error::failed(format!("{}: {e}", path.display())))?;
+        let all = parties.as_array().map_or(&[][..], Vec::as_slice);
+        let account = all.iter().find(|p| p["role"] == "hospital").and_then(|p| p["account"].as_str());
+        account.map(str::to_owned).ok_or_else(|| Error::failed("credentials.json names no hospital"))
+    }
+
+    /// Writes the hospital's configuration file, which counts from its next start, or removes it.
+    pub(crate) fn configure(&self, text: Option<&str>) -> Result<()> {
+        let path = self.dir.join("gateways/hospital/gateway.toml");
+        let done = match text {
+            Some(text) => std::fs::write(&path, text),
+            None => std::fs::remove_file(&path),
+        };
+        done.map_err(Error::io("write", &path))
     }
 
     /// Runs another command on the home to its end: its exit code and what it printed. Anything but 0 is in the caller's hands.

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "progress and errors go to standard error")]
 
 mod acceptance;
+mod chain;
 mod crash;
 mod defences;
 mod error;
@@ -31,14 +32,17 @@ cargo xtask test [--only STAGE,…] [--list]   everything CI checks, stage by st
 cargo xtask defences [--only ID,…] [--list]  takes each defence out in a copy and expects its test to fail
 cargo xtask acceptance [--run]               checks that every command of docs/acceptance.toml exists, or runs it
 cargo xtask crash [--seed S] [--rounds N] [--failpoints] [--binary PATH]   kills a loaded gateway and checks that nothing is lost
+cargo xtask chain [--seed S] [--rounds N] [--only NAME,…] [--rate N] [--minutes N] [--out FILE] [--keep DIR]   faults on four real validators
 cargo xtask disk-full [--seed S]             fills a loaded gateway's disk and checks that it stops cleanly
-cargo xtask fuzz [--seed S] [--seconds N] [--only http|process]   feeds search and bodies what nobody means well by
+cargo xtask fuzz [--seed S] [--seconds N] [--count N] [--only http|process|ledger]   feeds search, bodies and the ledger what nobody means well by
+cargo xtask model [--seed S] [--sequences N]  holds the machine to its reference over random sequences
 cargo xtask examples [--keep DIR] [--sample N] [--seed S]  stores HL7's R4 examples and reads them back
 cargo xtask synthea --out DIR [--patients N] [--seed S]    makes synthetic patients to import
 A chore that runs the binary builds it first, unless --binary PATH names one.";
 
 /// The chores that `docs/acceptance.toml` may name beside those that are checked further.
-pub(crate) const CHORES: [&str; 7] = ["defences", "acceptance", "crash", "disk-full", "fuzz", "examples", "synthea"];
+pub(crate) const CHORES: [&str; 9] =
+    ["defences", "acceptance", "chain", "crash", "disk-full", "fuzz", "model", "examples", "synthea"];
 
 fn main() -> ExitCode {
     let called = std::env::args().next().unwrap_or_default();
@@ -62,18 +66,27 @@ fn dispatch(args: &[String]) -> Result<()> {
         "test" => test_chore(&root, &Flags::parse(rest, &["--only"], &["--list"])?),
         "defences" => defences_chore(&root, &Flags::parse(rest, &["--only"], &["--list"])?),
         "acceptance" => acceptance::chore(&root, Flags::parse(rest, &[], &["--run"])?.has("--run")),
+        "chain" => {
+            let flags = Flags::parse(rest, &[&CHAIN[..], &["--seed", "--out", "--keep", BINARY]].concat(), &[])?;
+            chain::chore(&flags.binary(&root)?, &chain_asked(&flags)?)
+        }
         "crash" => {
             let flags = Flags::parse(rest, &["--seed", "--rounds", BINARY], &["--failpoints"])?;
             let failpoints = flags.has("--failpoints");
             let rounds = flags.number("--rounds")?.unwrap_or(if failpoints { 0 } else { 100 });
-            let seed = flags.number("--seed")?.unwrap_or_else(rng::seed);
+            let seed = flags.number("--seed")?.unwrap_or_else(seed);
             crash::chore(&flags.binary(&root)?, &crash::Plan { seed, rounds, failpoints })
         }
         "disk-full" => {
             let flags = Flags::parse(rest, &["--seed", BINARY], &[])?;
-            crash::disk::chore(&flags.binary(&root)?, flags.number("--seed")?.unwrap_or_else(rng::seed))
+            crash::disk::chore(&flags.binary(&root)?, flags.number("--seed")?.unwrap_or_else(seed))
         }
         "fuzz" => fuzz::chore(&root, &fuzz_asked(rest)?),
+        "model" => {
+            let flags = Flags::parse(rest, &["--seed", "--sequences"], &[])?;
+            let seed = flags.number("--seed")?.unwrap_or_else(seed);
+            model(&root, seed, flags.number("--sequences")?.unwrap_or(10_000))
+        }
         "examples" => {
             let flags = Flags::parse(rest, &["--keep", "--sample", "--seed", BINARY], &[])?;
             examples::chore(&root, &flags.binary(&root)?, &examples_asked(&flags)?)
@@ -90,6 +103,12 @@ fn dispatch(args: &[String]) -> Result<()> {
         }
         other => Err(Error::usage(&format!("there is no chore `{other}`"))),
     }
+}
+
+/// A seed that nobody has chosen; it is printed, so that the run can be made again.
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |d| u64::from(d.subsec_nanos()) ^ d.as_secs())
 }
 
 fn test_chore(root: &Path, flags: &Flags) -> Result<()> {
@@ -111,20 +130,42 @@ fn defences_chore(root: &Path, flags: &Flags) -> Result<()> {
     defences::chore(root, &chosen)
 }
 
+/// The flags of `chain` that are those of `testnet faults`.
+const CHAIN: [&str; 4] = ["--rounds", "--only", "--rate", "--minutes"];
+
+fn chain_asked(flags: &Flags) -> Result<chain::Ask> {
+    let passed = CHAIN.into_iter().filter_map(|flag| Some((flag, flags.one(flag)?.to_owned())));
+    let seed = flags.number("--seed")?.unwrap_or_else(seed);
+    let path = |flag| flags.one(flag).map(std::path::PathBuf::from);
+    Ok(chain::Ask { seed, flags: passed.collect(), out: path("--out"), keep: path("--keep") })
+}
+
 fn fuzz_asked(args: &[String]) -> Result<fuzz::Ask> {
-    let flags = Flags::parse(args, &["--seed", "--seconds", "--only"], &[])?;
+    let flags = Flags::parse(args, &["--seed", "--seconds", "--count", "--only"], &[])?;
     let only = match flags.one("--only") {
         None => None,
         Some("http") => Some(fuzz::Part::Http),
         Some("process") => Some(fuzz::Part::InProcess),
+        Some("ledger") => Some(fuzz::Part::Ledger),
         Some(other) => return Err(Error::usage(&format!("there is no part `{other}`"))),
     };
-    let seed = flags.number("--seed")?.unwrap_or_else(rng::seed);
-    Ok(fuzz::Ask { seed, seconds: flags.number("--seconds")?.unwrap_or(300), only })
+    let seed = flags.number("--seed")?.unwrap_or_else(seed);
+    let (seconds, count) = (flags.number("--seconds")?.unwrap_or(300), flags.number("--count")?.unwrap_or(1_000_000));
+    Ok(fuzz::Ask { seed, seconds, count, only })
+}
+
+/// The long form of the test that holds the machine to its reference.
+fn model(root: &Path, seed: u64, sequences: u64) -> Result<()> {
+    let mut command = std::process::Command::new(process::cargo());
+    command.current_dir(root).args(["test", "--release", "-p", "vouchsafe-core", "--test", "it"]);
+    command.args(["property::the_machine_says_what_the_model_says", "--", "--nocapture"]);
+    command.env("VOUCHSAFE_MODEL_SEED", seed.to_string());
+    command.env("VOUCHSAFE_MODEL_SEQUENCES", sequences.to_string());
+    process::run(command)
 }
 
 fn examples_asked(flags: &Flags) -> Result<examples::Ask> {
-    let seed = flags.number("--seed")?.unwrap_or_else(rng::seed);
+    let seed = flags.number("--seed")?.unwrap_or_else(seed);
     let sample = flags.number("--sample")?.map(|n| (usize::try_from(n).unwrap_or(usize::MAX), seed));
     Ok(examples::Ask { keep: flags.one("--keep").map(Into::into), sample })
 }

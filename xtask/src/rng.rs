@@ -1,6 +1,8 @@
-//! Random numbers from a printed seed (splitmix64): the same seed makes the same run again, as far as threads allow.
+//! Chance that can be had again from a printed seed (`SplitMix64`), as far as threads allow. The crates that are fuzzed in
+//! process include this file, as they do `fuzz/words.rs` and `fuzz/bodies.rs`, so that a running gateway and its parts are
+//! shown the same things.
 
-/// A generator.
+/// A seeded generator.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
@@ -13,25 +15,24 @@ impl Rng {
     /// The next number.
     pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
-    /// A number below `limit`, which is not zero.
-    pub(crate) const fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
+    /// A number below `end`, which is at least one.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        let end = u64::try_from(end.max(1)).unwrap_or(u64::MAX);
+        usize::try_from(self.next() % end).unwrap_or(0)
     }
 
-    /// An index into something of this length, which is not zero.
-    pub(crate) fn index(&mut self, length: usize) -> usize {
-        usize::try_from(self.next() % length as u64).unwrap_or(0)
+    /// True once in so many times.
+    pub(crate) fn one_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
     }
-}
 
-/// A seed that nobody has chosen; it is printed, so that the run can be made again.
-pub(crate) fn seed() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(1, |d| u64::from(d.subsec_nanos()) ^ d.as_secs())
+    /// One of several.
+    pub(crate) fn pick<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
+        all[self.below(all.len())]
+    }
 }

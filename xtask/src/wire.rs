@@ -23,6 +23,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// An answer that nobody gave.
+    #[cfg(test)]
+    pub(crate) fn of(status: u16, head: String, body: Vec<u8>) -> Self {
+        Self { status, head, body }
+    }
+
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.split("\r\n").skip(1).filter_map(|l| l.split_once(':'));

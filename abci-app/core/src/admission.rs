@@ -1,13 +1,35 @@
 //! What is judged before a signature costs anything, and again when the transaction is applied.
 
+use serde::Deserialize;
 use vouchsafe_types::{
-    AccountId, Code, Kid, Nonce, OkpJwk, Rejection, TimeMs,
+    AccountId, Code, Kid, Nonce, OkpJwk, Rejection, TimeMs, VerifiedTx,
     jws::Unverified,
-    state::{Account, Key, KeyRole, Signer},
-    tx::MAX_AHEAD_MS,
+    keys,
+    state::{Account, KeyRole, Signer},
+    tx::{MAX_AHEAD_MS, Role},
 };
 
 use crate::{BlockContext, StateRead, Verdict, queues, read::Read};
+
+/// A key (`state::Key`) without its wrapping half, which is most of the row and nothing to admission: every transaction's
+/// key is read several times.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct SigningKey {
+    /// Whose acts it signs.
+    pub(crate) account: AccountId,
+    /// The key itself.
+    pub(crate) ed25519: OkpJwk,
+    /// What kind of key it is.
+    pub(crate) role: KeyRole,
+    /// When it was removed.
+    ended: Option<TimeMs>,
+}
+
+impl SigningKey {
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
 
 /// Who signed: the key as the ledger holds it, and its account.
 #[derive(Clone, Debug)]
@@ -15,7 +37,7 @@ pub(crate) struct Actor {
     /// The key's name.
     pub(crate) kid: Kid,
     /// The key.
-    pub(crate) key: Key,
+    pub(crate) key: SigningKey,
     /// The account that the key signs for.
     pub(crate) account: Account,
 }
@@ -33,13 +55,13 @@ impl Actor {
 
     /// True for the first key of a custodial account, which lies in the keystore of the custodial organisation.
     pub(crate) fn is_custodial_key(&self) -> bool {
-        self.account.custodial && is_first_key(&self.key)
+        self.account.custodial && is_first_key(&self.key.ed25519, &self.key.account)
     }
 }
 
 /// True for the key that founded its account. Every further one is a device, such as the printed kit.
-pub(crate) fn is_first_key(key: &Key) -> bool {
-    AccountId::of_key(key.ed25519.bytes()) == key.account
+pub(crate) fn is_first_key(key: &OkpJwk, account: &AccountId) -> bool {
+    AccountId::of_key(key.bytes()) == *account
 }
 
 /// The key under which the transaction's signature is to be verified, once everything that needs no signature is
@@ -49,6 +71,24 @@ pub(crate) fn is_first_key(key: &Key) -> bool {
 /// `Expired`, `TooFarAhead`, `UnknownKey`, `KeyEnded`, `Replayed`.
 pub fn key_for(s: &impl StateRead, ctx: &BlockContext, tx: &Unverified) -> Result<OkpJwk, Rejection> {
     Ok(admit(s, ctx, &tx.kid(), &tx.nonce(), tx.expires())?.key.ed25519)
+}
+
+/// Whom a signed act would be charged to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signatory {
+    /// The account.
+    pub account: AccountId,
+    /// Its role, which says how much of a block it may use.
+    pub role: Role,
+}
+
+/// Judges again what may have changed since a transaction was admitted: its expiry, its nonce, its key.
+///
+/// # Errors
+/// `Expired`, `TooFarAhead`, `UnknownKey`, `KeyEnded`, `Replayed`.
+pub fn readmit(s: &impl StateRead, ctx: &BlockContext, tx: &VerifiedTx) -> Result<Signatory, Rejection> {
+    let actor = admit(s, ctx, &tx.kid(), &tx.tx().nonce(), tx.tx().expires())?;
+    Ok(Signatory { account: actor.id(), role: actor.account.role })
 }
 
 /// Admits a transaction or refuses it.
@@ -74,7 +114,7 @@ pub(crate) fn admit(
 }
 
 fn actor(state: &impl StateRead, kid: &Kid, now: TimeMs) -> Verdict<Actor> {
-    let Some(key) = state.key(kid) else {
+    let Some(key) = state.value(&keys::key(kid), SigningKey::from_bytes) else {
         return Code::UnknownKey.refuse(format!("the ledger knows no key {kid}"));
     };
     if let Some(ended) = key.ended {

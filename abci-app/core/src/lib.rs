@@ -24,7 +24,7 @@ mod read;
 mod rules;
 mod write;
 
-pub use admission::key_for;
+pub use admission::{Signatory, key_for, readmit};
 pub use apply::apply;
 pub use block::{begin_block, end_block};
 pub use genesis::genesis;

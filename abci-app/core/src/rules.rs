@@ -1,6 +1,6 @@
 //! Rules that several transactions share, and the standing of a session.
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use vouchsafe_types::{
     AccountId, Code, CredentialId, OkpJwk, Rejection, TimeMs, jws,
     state::{self, Account, Affiliation, Credential, CredentialStatus, Generations, Key, KeyRole, Request},
@@ -192,7 +192,12 @@ pub(crate) fn unknown_key(state: &impl StateRead, key: &OkpJwk) -> Verdict<()> {
 }
 
 /// Opens another party's embedded word; whatever is wrong with it is `BadAcceptance`.
-pub(crate) fn embedded<T: DeserializeOwned>(text: &str, block: &BlockContext, typ: &str, key: &OkpJwk) -> Verdict<T> {
+pub(crate) fn embedded<T: Serialize + DeserializeOwned>(
+    text: &str,
+    block: &BlockContext,
+    typ: &str,
+    key: &OkpJwk,
+) -> Verdict<T> {
     jws::open_statement(text, &block.chain, typ, key)
         .or_else(|why| Code::BadAcceptance.refuse(format!("the embedded signature: {why}")))
 }

@@ -3,7 +3,6 @@
 
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tendermint::{
     AppHash, Hash, PublicKey, Signature, Time, account,
     block::{Commit, CommitSig, Header, Height, Id, Round, header::Version, parts, signed_header::SignedHeader},
@@ -167,24 +166,6 @@ impl Chain {
         &self.validators
     }
 
-    /// The validators as CometBFT's `/validators` lists them. Proposer priorities, which change with each block and
-    /// which no header carries, are 0.
-    ///
-    /// # Errors
-    /// `Comet` when the list cannot be written.
-    pub fn validators_json(&self) -> Result<Value, NodeError> {
-        let rows = self.validators.validators().iter().map(|v| {
-            let key = serde_json::to_value(v.pub_key).map_err(|e| NodeError::Comet(e.to_string()))?;
-            Ok(json!({
-                "address": v.address.to_string(),
-                "pub_key": key,
-                "voting_power": v.power().to_string(),
-                "proposer_priority": "0",
-            }))
-        });
-        Ok(Value::Array(rows.collect::<Result<_, NodeError>>()?))
-    }
-
     /// Makes the header, the block and the commit with the one validator's precommit.
     ///
     /// # Errors
@@ -207,7 +188,6 @@ impl Chain {
     }
 
     fn header(&self, draft: &Draft, proposer: account::Id) -> Result<Header, NodeError> {
-        let txs: Vec<Vec<u8>> = draft.txs.iter().map(|tx| vouchsafe_types::jws::hash_of(tx).0.to_vec()).collect();
         Ok(Header {
             version: Version { block: BLOCK_PROTOCOL, app: APP_VERSION },
             chain_id: self.id.clone(),
@@ -215,7 +195,7 @@ impl Chain {
             time: comet_time(draft.time)?,
             last_block_id: draft.last.as_ref().map(|(id, _)| *id),
             last_commit_hash: Some(commit_hash(draft.last.as_ref().map(|(_, commit)| commit))),
-            data_hash: Some(sha256(merkle_root(&txs))),
+            data_hash: Some(sha256(data_hash(&draft.txs))),
             validators_hash: self.validators.hash(),
             next_validators_hash: self.validators.hash(),
             consensus_hash: self.consensus_hash,
@@ -298,8 +278,7 @@ pub fn unseal(block_bytes: &[u8], commit_bytes: &[u8]) -> Result<Unsealed, NodeE
     if commit.block_id != id {
         return Err(NodeError::Comet("the commit is for another block".into()));
     }
-    let hashes: Vec<Vec<u8>> = txs.iter().map(|tx| vouchsafe_types::jws::hash_of(tx).0.to_vec()).collect();
-    if header.data_hash != Some(sha256(merkle_root(&hashes))) {
+    if header.data_hash != Some(sha256(data_hash(&txs))) {
         return Err(NodeError::Comet("the header is of other transactions".into()));
     }
     let last: Vec<Vec<u8>> =
@@ -308,4 +287,10 @@ pub fn unseal(block_bytes: &[u8], commit_bytes: &[u8]) -> Result<Unsealed, NodeE
         return Err(NodeError::Comet("the header is of another last commit".into()));
     }
     Ok(Unsealed { signed: SignedHeader::new(header, commit)?, id, txs })
+}
+
+/// `DataHash` of a block's header: the Merkle root over the hashes of its transactions.
+pub fn data_hash(txs: &[Vec<u8>]) -> Hash32 {
+    let hashes: Vec<Vec<u8>> = txs.iter().map(|tx| vouchsafe_types::jws::hash_of(tx).0.to_vec()).collect();
+    merkle_root(&hashes)
 }

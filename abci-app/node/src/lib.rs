@@ -4,10 +4,13 @@
 //! **Architecture invariant:** no rule of consent is in this crate. What a transaction may do is decided by
 //! `vouchsafe-core`; this crate orders, stores, proves and tells.
 
+pub mod abci;
 pub mod app;
 pub mod comet;
 pub mod embedded;
+pub mod engine;
 mod error;
+pub mod export;
 pub mod proof;
 pub mod replay;
 pub mod store;
@@ -16,5 +19,5 @@ pub mod verify;
 
 pub use embedded::{BlockEvents, BlockStream, ChainHead, Committed, Embedded, Settings, SubmitError};
 pub use error::NodeError;
-pub use proof::LedgerProof;
+pub use proof::{LedgerProof, ValidatorChange};
 pub use validator::ValidatorKey;

@@ -19,4 +19,16 @@ pub struct LedgerProof {
     pub signed_header: Value,
     /// CometBFT's list of the validators that signed it; every `proposer_priority` is "0".
     pub validators: Value,
+    /// How those validators came to be, from the genesis document on; empty while they are the genesis document's.
+    pub changes: Vec<ValidatorChange>,
+}
+
+/// A change of the validators: the last header that the set before committed names the set that follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidatorChange {
+    /// CometBFT's `SignedHeader`, committed by the set before, whose `next_validators_hash` is that of `validators`.
+    pub signed_header: Value,
+    /// CometBFT's list of the validators from the next height on; every `proposer_priority` is "0".
+    pub validators: Value,
 }

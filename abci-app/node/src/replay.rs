@@ -1,4 +1,5 @@
-//! Checks a stored chain against itself: its tail at every start, all of it when asked.
+//! Checks a stored chain against itself: its tail at every start, all of it when asked, be it in the embedded driver's
+//! store or exported from an engine.
 
 use std::path::Path;
 
@@ -22,6 +23,17 @@ pub struct Replayed {
     pub height: u64,
     /// The app hash after it.
     pub app_hash: Hash32,
+    /// The hash over its results.
+    pub results_hash: Hash32,
+}
+
+/// A block as an engine keeps it, and the commit for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// CometBFT's `Block`, protobuf.
+    pub block: Vec<u8>,
+    /// CometBFT's `Commit` for it, protobuf.
+    pub commit: Vec<u8>,
 }
 
 /// Checks that the newest blocks are whole, follow each other, are committed by the chain's validators, and carry the
@@ -62,7 +74,11 @@ fn trust(genesis: &Genesis) -> Result<Trust, NodeError> {
 fn read(view: &View, trust: &Trust, height: u64) -> Result<Unsealed, NodeError> {
     let block = view.block(height)?.ok_or_else(|| damaged(height, "the block is missing"))?;
     let commit = view.commit(height)?.ok_or_else(|| damaged(height, "the commit is missing"))?;
-    let block = comet::unseal(&block, &commit).map_err(|e| damaged(height, &e.to_string()))?;
+    unseal(&StoredBlock { block, commit }, trust, height)
+}
+
+fn unseal(stored: &StoredBlock, trust: &Trust, height: u64) -> Result<Unsealed, NodeError> {
+    let block = comet::unseal(&stored.block, &stored.commit).map_err(|e| damaged(height, &e.to_string()))?;
     if block.signed.header.height.value() != height {
         return Err(damaged(height, "the block is of another height"));
     }
@@ -99,12 +115,38 @@ fn check_follows(view: &View, before: Option<&Unsealed>, block: &Unsealed, heigh
 /// # Errors
 /// `Damaged` at the first height that comes out otherwise; what either store says.
 pub fn replay(store: &Store, genesis: &Genesis, into: &Path) -> Result<Replayed, NodeError> {
-    let app = App::open(Store::open(into)?, genesis)?;
-    let (view, trust) = (store.view()?, trust(genesis)?);
+    let view = store.view()?;
     let last = view.head().cloned().ok_or_else(|| damaged(0, "there is no head"))?;
+    let blocks = (1..=last.height).map(|height| {
+        let block = view.block(height)?.ok_or_else(|| damaged(height, "the block is missing"))?;
+        let commit = view.commit(height)?.ok_or_else(|| damaged(height, "the commit is missing"))?;
+        Ok(StoredBlock { block, commit })
+    });
+    let end = replay_blocks(blocks, genesis, into)?;
+    if (end.app_hash, end.results_hash) != (last.app_hash, last.results_hash) {
+        return Err(damaged(last.height, "the blocks give another state than is stored"));
+    }
+    Ok(end)
+}
+
+/// Replays blocks from the first on, whichever engine made them and however many validators committed them, into a fresh
+/// store at `into`: every block's hashes and commit are checked, that it follows the one before, and that its header
+/// carries the roots and results which the blocks before it give through the same application.
+///
+/// What the last block gives is in the answer; the header that would attest it is not among the blocks.
+///
+/// # Errors
+/// `Damaged` at the first height that is not as it must be; what the blocks' source or the store says.
+pub fn replay_blocks(
+    blocks: impl Iterator<Item = Result<StoredBlock, NodeError>>,
+    genesis: &Genesis,
+    into: &Path,
+) -> Result<Replayed, NodeError> {
+    let app = App::open(Store::open(into)?, genesis)?;
+    let trust = trust(genesis)?;
     let mut before: Option<Unsealed> = None;
-    for height in 1..=last.height {
-        let block = read(&view, &trust, height)?;
+    for (height, stored) in (1..).zip(blocks) {
+        let block = unseal(&stored?, &trust, height)?;
         let header = &block.signed.header;
         let state = app.head()?;
         if before.as_ref().is_some_and(|b| header.last_block_id != Some(b.id)) {
@@ -120,10 +162,7 @@ pub fn replay(store: &Store, genesis: &Genesis, into: &Path) -> Result<Replayed,
         before = Some(block);
     }
     let end = app.head()?;
-    if (end.app_hash, end.results_hash) != (last.app_hash, last.results_hash) {
-        return Err(damaged(last.height, "the blocks give another state than is stored"));
-    }
-    Ok(Replayed { height: end.height, app_hash: end.app_hash })
+    Ok(Replayed { height: end.height, app_hash: end.app_hash, results_hash: end.results_hash })
 }
 
 fn damaged(height: u64, what: &str) -> NodeError {

@@ -90,8 +90,42 @@ fn split(text: &str) -> Result<Parts<'_>, Rejection> {
     Ok(Parts { header, payload, signing_input: &text[..h.len() + 1 + p.len()], signature })
 }
 
-/// True when the signature is the key's over the message, by ZIP-215.
+/// The encodings of the points of small order, without the bit of the sign; ZIP-215 takes those that are not canonical
+/// too. For such a key anybody can make a signature over anything.
+const SMALL_ORDER: [[u8; 32]; 7] = {
+    let mut all = [[0; 32], [0; 32], [0xff; 32], [0xff; 32], [0xff; 32], ORDER_8, ORDER_8_NEGATED];
+    all[1][0] = 1;
+    let mut low = 2;
+    while low < 5 {
+        // p - 1, p, p + 1.
+        all[low][0] = [0xec, 0xed, 0xee][low - 2];
+        all[low][31] = 0x7f;
+        low += 1;
+    }
+    all
+};
+
+const ORDER_8: [u8; 32] = [
+    0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf, 0xac,
+    0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+];
+
+const ORDER_8_NEGATED: [u8; 32] = [
+    0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20, 0x53,
+    0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+];
+
+fn is_of_small_order(key: &OkpJwk) -> bool {
+    let mut point = *key.bytes();
+    point[31] &= 0x7f;
+    SMALL_ORDER.contains(&point)
+}
+
+/// True when the signature is the key's over the message, by ZIP-215, and the key is one that can be secret.
 pub fn verify_signature(key: &OkpJwk, message: &[u8], signature: &[u8; 64]) -> bool {
+    if is_of_small_order(key) {
+        return false;
+    }
     VerificationKey::try_from(VerificationKeyBytes::from(*key.bytes()))
         .and_then(|k| k.verify(&Signature::from(*signature), message))
         .is_ok()
@@ -101,7 +135,12 @@ pub fn verify_signature(key: &OkpJwk, message: &[u8], signature: &[u8; 64]) -> b
 ///
 /// # Errors
 /// `Malformed`, `WrongChain`, `UnknownKey` (another key's), `BadSignature`.
-pub fn open_statement<T: DeserializeOwned>(text: &str, chain: &str, typ: &str, key: &OkpJwk) -> Result<T, Rejection> {
+pub fn open_statement<T: Serialize + DeserializeOwned>(
+    text: &str,
+    chain: &str,
+    typ: &str,
+    key: &OkpJwk,
+) -> Result<T, Rejection> {
     let parts = split(text)?;
     check_chain(&parts.header, chain)?;
     if parts.header.typ != typ {
@@ -113,7 +152,7 @@ pub fn open_statement<T: DeserializeOwned>(text: &str, chain: &str, typ: &str, k
     if !verify_signature(key, parts.signing_input.as_bytes(), &parts.signature) {
         return Code::BadSignature.refuse("the statement's signature does not verify");
     }
-    serde_json::from_slice(&parts.payload).or_else(|e| malformed(format!("the statement is not of its form: {e}")))
+    strict::parse(&parts.payload).or_else(|e| malformed(format!("the statement is not of its form: {e}")))
 }
 
 /// The `kid` of a compact JWS, unchecked: to look the key up before `open_statement`.
@@ -217,7 +256,8 @@ pub fn verify_batch(
         let (message, signature) = tx.signed();
         batch.queue((VerificationKeyBytes::from(*key.bytes()), Signature::from(*signature), message));
     }
-    if batch.verify(rng).is_ok() && txs.iter().all(|(tx, key)| key.kid() == tx.kid) {
+    let named = |(tx, key): &(Unverified, OkpJwk)| key.kid() == tx.kid && !is_of_small_order(key);
+    if txs.iter().all(named) && batch.verify(rng).is_ok() {
         return txs.into_iter().map(|(tx, _)| Ok(VerifiedTx { kid: tx.kid, tx: tx.tx, hash: tx.hash })).collect();
     }
     // One bad signature spoils a batch; who it is, each one's own check says.

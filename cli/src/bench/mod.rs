@@ -4,6 +4,7 @@ mod data;
 mod figure;
 mod gateway;
 mod import;
+mod ledger;
 mod load;
 mod plain;
 mod population;
@@ -16,6 +17,9 @@ mod wire;
 pub(crate) use data::Rng;
 pub(crate) use figure::Report;
 pub(crate) use gateway::{Setting, all, alone, http, names};
+pub(crate) use ledger::{
+    Setting as LedgerSetting, measure as ledger, names as ledger_names, scale as ledger_scale, serve_application,
+};
 pub(crate) use plain::serve as plain_store;
 pub(crate) use population::named;
 pub(crate) use server::Server;

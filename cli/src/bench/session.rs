@@ -17,6 +17,7 @@ use super::{
     wire::Connection,
 };
 use crate::{
+    chain::Engine,
     consortium::{Doors, World},
     demo::{
         access::{session_of, within},
@@ -48,8 +49,14 @@ const FOUNDERS: [(&str, Role); 3] =
 /// Measures the opening, beside the same search of as many records in the plain store.
 pub(super) async fn measure(seed: u64, scratch: &Path, baselines: &[Server], report: &mut Report) -> Outcome {
     super::progress(&format!("{NAME}: two hospitals, {RECORDS} records"));
-    let world =
-        World::open(&scratch.join("session"), "bench", &FOUNDERS, Doors::Open(([127, 0, 0, 1], 0).into())).await?;
+    let world = World::open(
+        &scratch.join("session"),
+        "bench",
+        &FOUNDERS,
+        Doors::Open(([127, 0, 0, 1], 0).into()),
+        Engine::Embedded,
+    )
+    .await?;
     let figure = async {
         let scene = Scene::set(&world, seed).await?;
         let mut took = Vec::new();
@@ -60,7 +67,7 @@ pub(super) async fn measure(seed: u64, scratch: &Path, baselines: &[Server], rep
         Outcome::Ok(Figure::new(NAME, took[TIMES / 2], "s").should(Target::AtMost(TARGET)))
     };
     let figure = figure.await;
-    world.end().await;
+    world.end().await?;
     let figure = figure?;
     if baselines.is_empty() {
         report.tell(figure.clone());

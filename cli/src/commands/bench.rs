@@ -18,9 +18,50 @@ pub(crate) enum Command {
     Size(Size),
     /// Only puts the load of `bench gateway` on a FHIR server at an address, such as HAPI or Helios.
     Load(LoadArgs),
+    /// What the chain commits, on CometBFT, beside a do-nothing application and CometBFT's kvstore.
+    Ledger(Ledger),
     /// The plain store, by itself.
     #[command(hide = true)]
     PlainStore(PlainStore),
+    /// An application that an engine drives, by itself.
+    #[command(hide = true)]
+    Application(Application),
+}
+
+#[derive(Args)]
+pub(crate) struct Ledger {
+    /// Seconds that each figure is measured, after a quarter of that to warm up.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=120))]
+    seconds: u64,
+    /// Makes the same transactions again.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How often each application is measured, in turn; the median counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=99))]
+    rounds: u64,
+    /// Only these figures, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    only: Vec<String>,
+    /// CometBFT's binary; without it one is built on first use.
+    #[arg(long, env = "VOUCHSAFE_COMETBFT", value_name = "PATH")]
+    cometbft: Option<PathBuf>,
+    /// Only the application, without an engine: a block of a thousand transactions with so many keys in the state, the
+    /// fewest first.
+    #[arg(long, value_delimiter = ',', num_args = 0..=1, default_missing_value = "10000,100000,1000000", value_name = "KEYS")]
+    scale: Vec<usize>,
+    /// Where the chains of the bench keep their data; without it a directory under the system's temporary one.
+    #[arg(long)]
+    home: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Application {
+    #[arg(long, value_parser = ["ledger", "nothing"])]
+    kind: String,
+    #[arg(long)]
+    home: PathBuf,
+    #[arg(long)]
+    listen: String,
 }
 
 #[derive(Args)]
@@ -97,16 +138,54 @@ pub(crate) async fn run(command: Command, output: Output) -> Outcome {
             Ok(())
         }
         Command::Size(args) => size(args, output).await,
+        Command::Ledger(args) => ledger(args, output).await,
+        Command::Application(args) => bench::serve_application(&args.kind, &args.home, &args.listen).await,
         Command::PlainStore(args) => bench::plain_store(&args.home, args.listen).await,
     }
 }
 
-fn setting(how: How, home: &Home) -> Outcome<Setting> {
-    let known: Vec<&str> = bench::names().collect();
-    if let Some(unknown) = how.only.iter().find(|o| !known.contains(&o.as_str())) {
-        return Err(Failure::new(Kind::Usage, format!("no figure is named {unknown:?}"))
-            .hint(format!("there are: {}", known.join(", "))));
+async fn ledger(args: Ledger, output: Output) -> Outcome {
+    known(&args.only, bench::ledger_names())?;
+    if !args.scale.is_empty() {
+        return scale(&args, output);
     }
+    let engine = match args.cometbft {
+        Some(path) => path,
+        None => vouchsafe_testnet::engines::cometbft().doing(Kind::Unavailable, || "CometBFT".into())?,
+    };
+    let home = Home::new(args.home)?;
+    let rounds = usize::try_from(args.rounds).unwrap_or(1);
+    let (seconds, seed, only) = (args.seconds, args.seed, args.only);
+    let setting = bench::LedgerSetting { seconds, seed, rounds, only, engine, home: home.path.clone() };
+    let mut report = Report::new(output);
+    bench::ledger(&setting, &mut report).await?;
+    report.end();
+    Ok(())
+}
+
+fn scale(args: &Ledger, output: Output) -> Outcome {
+    if !args.scale.is_sorted() || args.scale.contains(&0) {
+        return Err(Failure::new(Kind::Usage, "--scale: numbers above 0, the smallest first"));
+    }
+    let home = Home::new(args.home.clone())?;
+    let mut report = Report::new(output);
+    bench::ledger_scale(&home.path, args.seed, &args.scale, &mut report)?;
+    report.end();
+    Ok(())
+}
+
+/// That figures are named as they are.
+fn known(only: &[String], names: impl Iterator<Item = &'static str>) -> Outcome {
+    let known: Vec<&str> = names.collect();
+    match only.iter().find(|o| !known.contains(&o.as_str())) {
+        None => Ok(()),
+        Some(unknown) => Err(Failure::new(Kind::Usage, format!("no figure is named {unknown:?}"))
+            .hint(format!("there are: {}", known.join(", ")))),
+    }
+}
+
+fn setting(how: How, home: &Home) -> Outcome<Setting> {
+    known(&how.only, bench::names())?;
     bench::progress(&format!("seed {}", how.seed));
     let How { seconds, seed, only, synthea } = how;
     Ok(Setting { seconds, seed, only, synthea, scratch: home.path.join("made") })

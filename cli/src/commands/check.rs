@@ -9,6 +9,7 @@ use vouchsafe_gateway::records::CheckReport;
 use super::gateway::{CHAIN, FOUNDERS};
 use crate::{
     Output,
+    chain::Engine,
     consortium::{Doors, World},
     credentials,
     exit::{Context, Failure, Kind, Outcome},
@@ -27,14 +28,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, output: Output) -> Outcome {
     // Nothing may be founded here by a slip in a path.
     credentials::read(&args.home)?;
-    let world = World::open(&args.home, CHAIN, &FOUNDERS, Doors::Closed).await?;
+    let world = World::open(&args.home, CHAIN, &FOUNDERS, Doors::Closed, Engine::Embedded).await?;
     let mut reports = Vec::new();
     for org in &world.orgs {
         let gateway = org.gateway().ok_or_else(|| Failure::new(Kind::Unavailable, format!("{} is away", org.name)))?;
         let report = gateway.records.check(!args.shallow).await.doing(Kind::Unavailable, || org.name.into())?;
         reports.push((org.name, report));
     }
-    world.end().await;
+    world.end().await?;
     tell(&reports, output);
     match reports.iter().map(|(_, report)| report.faulty).sum::<u64>() {
         0 => Ok(()),

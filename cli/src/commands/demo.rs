@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args as ClapArgs;
 
 use crate::{
-    Output, demo,
+    Output,
+    chain::Engine,
+    demo,
     exit::{Failure, Kind, Outcome},
 };
 
@@ -21,6 +23,9 @@ pub(crate) struct Args {
     /// Ends after the story instead of serving.
     #[arg(long)]
     once: bool,
+    /// Plays on so many CometBFT validators, each a pair of processes, instead of the embedded engine.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=4))]
+    validators: Option<u8>,
 }
 
 pub(crate) async fn run(args: Args, output: Output) -> Outcome {
@@ -33,7 +38,8 @@ pub(crate) async fn run(args: Args, output: Output) -> Outcome {
         return Err(Failure::new(Kind::Usage, format!("{} is not empty", home.display()))
             .hint("the demo begins from nothing: name another directory, or remove this one"));
     }
-    let played = demo::play(&home, args.listen, args.once, output).await;
+    let engine = args.validators.map_or(Engine::Embedded, |count| Engine::Validators(count.into()));
+    let played = demo::play(&home, args.listen, args.once, engine, output).await;
     if temporary && args.once {
         // Best effort: what stays is test data under the system's temporary directory.
         drop(std::fs::remove_dir_all(&home));

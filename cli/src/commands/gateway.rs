@@ -9,6 +9,7 @@ use vouchsafe_types::tx::Role;
 
 use crate::{
     Output,
+    chain::Engine,
     consortium::{Doors, World},
     credentials,
     exit::{Context, Failure, Kind, Outcome},
@@ -17,7 +18,8 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Starts it, on an embedded chain of its own: one node without fault tolerance, for a first look.
+    /// Starts it: on a chain of CometBFT nodes, or on an embedded one of its own, which is one node without fault tolerance, for
+    /// a first look.
     Start(Start),
     /// Brings FHIR Bundles, NDJSON and single resources into a running gateway; goes on where an earlier import ended.
     Import(super::import::Args),
@@ -36,13 +38,21 @@ pub(crate) enum Command {
 pub(crate) struct Start {
     /// Where everything is kept; made on the first start.
     #[arg(long, env = "VOUCHSAFE_HOME")]
-    home: PathBuf,
-    /// Where it listens; the trial authority, without which nobody could be verified, takes the next port.
-    #[arg(long, default_value = "127.0.0.1:8080", env = "VOUCHSAFE_LISTEN")]
-    listen: SocketAddr,
-    /// The ledger; only `embedded` is built.
-    #[arg(long, default_value = "embedded")]
+    pub(super) home: PathBuf,
+    /// Where it listens, by default at 127.0.0.1:8080; on an embedded chain the trial authority, without which nobody could be
+    /// verified, takes the next port.
+    #[arg(long, env = "VOUCHSAFE_LISTEN")]
+    pub(super) listen: Option<SocketAddr>,
+    /// The ledger: `embedded`, or the RPC addresses of CometBFT nodes, the preferred first.
+    #[arg(long, default_value = "embedded", env = "VOUCHSAFE_LEDGER")]
     ledger: String,
+    /// The genesis document of the chain; needed at the first start, and kept.
+    #[arg(long, env = "VOUCHSAFE_GENESIS")]
+    pub(super) genesis: Option<PathBuf>,
+    /// How many of the nodes, from the first on, are the organisation's own. What they say is believed; what others say is
+    /// believed as far as it is proved.
+    #[arg(long, default_value_t = 1, env = "VOUCHSAFE_OWN_NODES")]
+    pub(super) own_nodes: usize,
     /// The blob store; only `embedded` is built.
     #[arg(long, default_value = "embedded")]
     blobs: String,
@@ -67,15 +77,18 @@ pub(crate) async fn run(command: Command, output: Output) -> Outcome {
 }
 
 async fn start(args: Start, output: Output) -> Outcome {
-    for (flag, value) in [("--ledger", &args.ledger), ("--blobs", &args.blobs)] {
-        if value != "embedded" {
-            return Err(Failure::new(Kind::Usage, format!("{flag} {value}: only `embedded` is built so far")));
-        }
+    if args.blobs != "embedded" {
+        return Err(Failure::new(Kind::Usage, format!("--blobs {}: only `embedded` is built so far", args.blobs)));
     }
     if let Ok(failpoint) = std::env::var(failpoint::VARIABLE) {
         failpoint::Failpoints::arm_process(&failpoint).doing(Kind::Usage, || failpoint::VARIABLE.into())?;
     }
-    let world = World::open(&args.home, CHAIN, &FOUNDERS, Doors::Open(args.listen)).await?;
+    if args.ledger != "embedded" {
+        let nodes = nodes(&args.ledger)?;
+        return super::joined::start(&args, nodes, output).await;
+    }
+    let listen = args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let world = World::open(&args.home, CHAIN, &FOUNDERS, Doors::Open(listen), Engine::Embedded).await?;
     let mut parties = Vec::new();
     for org in &world.orgs {
         parties.extend(org.parties()?);
@@ -88,8 +101,18 @@ async fn start(args: Start, output: Output) -> Outcome {
         why = world.fatal() => Failure::new(Kind::Unavailable, format!("the gateway ends: {why}"))
             .hint("everything acknowledged is kept; start it again when there is room"),
     };
-    world.end().await;
+    world.end().await?;
     Err(ended)
+}
+
+/// The addresses in a list of them.
+fn nodes(list: &str) -> Outcome<Vec<String>> {
+    let urls: Vec<String> = list.split(',').map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
+    match urls.iter().find(|url| !url.starts_with("http://")) {
+        None => Ok(urls),
+        Some(url) => Err(Failure::new(Kind::Usage, format!("--ledger {url}: neither `embedded` nor http://HOST:PORT"))
+            .hint("a node of another house is reached through a tunnel; what it says is verified here all the same")),
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "the names are the data that this command prints")]

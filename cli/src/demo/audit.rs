@@ -116,7 +116,8 @@ async fn anchored(at: &Client, path: &str) -> Outcome<Value> {
     .await
 }
 
-async fn wait<T, F: Future<Output = Outcome<Option<T>>>>(ask: impl Fn() -> F) -> Outcome<T> {
+/// Asks again until there is an answer.
+pub(super) async fn wait<T, F: Future<Output = Outcome<Option<T>>>>(ask: impl Fn() -> F) -> Outcome<T> {
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = ask().await? {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use vouchsafe_gateway::fhir::{date, systems};
 
 use super::{
+    audit,
     register::{self, Cast, Player, of_type},
     story::{Story, must, wrong},
 };
@@ -144,6 +145,7 @@ async fn decide(story: &mut Story, world: &World, cast: &Cast, id: &str) -> Outc
     let home = cast.lindsey.at(world, "hospital-a");
     let proposed = story
         .step("D", "lindsey sees what waits for him", async {
+            arrived(&home, id).await?;
             let path = format!("Consent?patient={}&status=proposed", cast.lindsey.record);
             let bundle = home.get(&path).await?.ok("looking for requests")?;
             let entry = bundle["entry"].as_array().cloned().unwrap_or_default();
@@ -169,7 +171,14 @@ async fn decide(story: &mut Story, world: &World, cast: &Cast, id: &str) -> Outc
         .step("D", "lindsey leaves mental health out and approves", async {
             let answer = cast.lindsey.person.approve(&home, id, Some(&narrower)).await?.ok("$approve")?;
             must(answer["status"] == "active", || format!("not active: {answer}"))?;
+            world.abreast().await?;
             Ok((format!("Consent/{id} active, signed by his own key"), ()))
         })
         .await
+}
+
+/// Waits until a request, which was made at another gateway, is known at the patient's.
+pub(super) async fn arrived(home: &Client, id: &str) -> Outcome {
+    let path = format!("Consent/{id}");
+    audit::wait(|| async { Ok(home.get(&path).await?.status.is_success().then_some(())) }).await
 }

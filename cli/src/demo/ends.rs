@@ -68,6 +68,7 @@ async fn denial(story: &mut Story, world: &World, cast: &Cast) -> Outcome {
         .step("D", "nicholas denies a request", async {
             let id = requested(&consent::ask(&cast.bauer, &at_b, &asked).await?)?;
             let home = cast.nicholas.at(world, "hospital-a");
+            consent::arrived(&home, &id).await?;
             let path = format!("Consent/{id}/$deny");
             let answer =
                 cast.nicholas.person.act(&home, &path, &parameters(Vec::new()), of_type("vouchsafe/decision")).await?;
@@ -131,7 +132,9 @@ async fn standing(story: &mut Story, world: &World, cast: &Cast, agent: &Client,
     let began = Instant::now();
     story
         .step("D", "lindsey approves the standing grant", async {
+            consent::arrived(&home, grant).await?;
             cast.lindsey.person.approve(&home, grant, None).await?.ok("$approve")?;
+            world.abreast().await?;
             Ok((format!("Consent/{grant} active"), ()))
         })
         .await?;
@@ -150,6 +153,7 @@ async fn standing(story: &mut Story, world: &World, cast: &Cast, agent: &Client,
             let answer =
                 cast.lindsey.person.act(&home, &path, &parameters(Vec::new()), of_type("vouchsafe/revoke")).await?;
             answer.ok("$revoke")?;
+            world.abreast().await?;
             let path = format!("Observation?patient={}", cast.lindsey_at_b);
             Ok((refused(&within(agent, &path, &session).await?, 403, "grant-revoked")?, ()))
         })
@@ -164,7 +168,10 @@ async fn expiry(story: &mut Story, world: &World, cast: &Cast) -> Outcome {
     story
         .step("H", "a session of four seconds runs out on an idle chain", async {
             let id = requested(&consent::ask(&cast.bauer, &at_b, &asked).await?)?;
-            cast.lindsey.person.approve(&cast.lindsey.at(world, "hospital-a"), &id, None).await?.ok("$approve")?;
+            let home = cast.lindsey.at(world, "hospital-a");
+            consent::arrived(&home, &id).await?;
+            cast.lindsey.person.approve(&home, &id, None).await?.ok("$approve")?;
+            world.abreast().await?;
             let path = format!("Consent/{id}/$open-session");
             let none = parameters(Vec::new());
             let session = open(cast.bauer.person.act(&at_b, &path, &none, of_type("vouchsafe/open")).await?)?;

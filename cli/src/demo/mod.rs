@@ -14,9 +14,10 @@ use std::{net::SocketAddr, path::Path};
 
 use crate::{
     Output,
+    chain::Engine,
     consortium::{Doors, World},
     credentials,
-    exit::Outcome,
+    exit::{Failure, Kind, Outcome},
     interrupt::Interrupt,
 };
 use story::Story;
@@ -39,38 +40,53 @@ pub(crate) enum End {
 }
 
 /// Plays the story in `home`, then serves unless `once`.
-pub(crate) async fn play(home: &Path, listen: SocketAddr, once: bool, output: Output) -> Outcome<End> {
+pub(crate) async fn play(home: &Path, listen: SocketAddr, once: bool, engine: Engine, output: Output) -> Outcome<End> {
     let mut story = Story::new(output);
+    let interrupt = Interrupt::listen()?;
     let mut world = story
         .step("A", "four organisations found a consortium", async {
-            let world = World::open(home, "demo", &FOUNDERS, Doors::Open(listen)).await?;
-            Ok((format!("chain {}, genesis {}", world.genesis.body.chain_id(), world.genesis.body.digest()), world))
+            let world = World::open(home, "demo", &FOUNDERS, Doors::Open(listen), engine).await?;
+            let (chain, digest) = (world.genesis.body.chain_id(), world.genesis.body.digest());
+            Ok((format!("chain {chain}, genesis {digest}, {}", world.chain.described()), world))
         })
         .await?;
-    let cast = register::everybody(&mut story, &world).await?;
-    credentials::write(home, &cast.credentials(&world)?)?;
-    register::verification(&mut story, &world, &cast).await?;
-    let records = register::records(&mut story, &world, &cast).await?;
-    let grant = consent::ask_and_approve(&mut story, &world, &cast).await?;
-    let session = access::session(&mut story, &world, &cast, &records, &grant).await?;
-    audit::proof(&mut story, &world, &cast, &session).await?;
-    tamper::caught(&mut story, &mut world, &cast).await?;
-    audit::receipts(&mut story, &world, &cast, &session).await?;
-    ends::end_of_session(&mut story, &world, &cast, &grant, &session).await?;
-    ends::others(&mut story, &world, &cast).await?;
-    story.end();
-    if !once {
-        serve(&world, home).await?;
-    }
-    world.end().await;
+    let played = tokio::select! {
+        played = scenes(&mut story, &mut world, home) => played,
+        () = interrupt.wait() => Err(Failure::new(Kind::Interrupted, "interrupted")),
+    };
+    let served = match played {
+        Ok(()) => {
+            story.end();
+            if once { Ok(()) } else { serve(&world, home).await }
+        }
+        failed => failed,
+    };
+    // Whatever happened: validators are processes of their own, which would stay.
+    let ended = world.end().await;
+    served?;
+    ended?;
     Ok(if once { End::Played } else { End::Interrupted })
+}
+
+async fn scenes(story: &mut Story, world: &mut World, home: &Path) -> Outcome {
+    let cast = register::everybody(story, world).await?;
+    credentials::write(home, &cast.credentials(world)?)?;
+    register::verification(story, world, &cast).await?;
+    let records = register::records(story, world, &cast).await?;
+    let grant = consent::ask_and_approve(story, world, &cast).await?;
+    let session = access::session(story, world, &cast, &records, &grant).await?;
+    audit::proof(story, world, &cast, &session).await?;
+    tamper::caught(story, world, &cast).await?;
+    audit::receipts(story, world, &cast, &session).await?;
+    ends::end_of_session(story, world, &cast, &grant, &session).await?;
+    ends::others(story, world, &cast).await
 }
 
 #[allow(clippy::print_stderr, reason = "what to try next is for the person in front of the terminal")]
 async fn serve(world: &World, home: &Path) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let genesis = world.genesis.body.digest();
-    eprintln!("\nServing until Ctrl-C; this is one embedded node without fault tolerance, on synthetic patients.");
+    eprintln!("\nServing until Ctrl-C; this is {}, on synthetic patients.", world.chain.described());
     for org in &world.orgs {
         eprintln!("  {:<11} {}/fhir", org.name, org.base());
     }

@@ -156,6 +156,7 @@ pub(crate) async fn judge(world: &World, kind: &str, account: AccountId, verdict
     };
     let answer = world.system("authority").post(&format!("{kind}/{account}/${verdict}"), &body).await?.ok(verdict)?;
     must(answer["resourceType"] == "VerificationResult", || format!("no VerificationResult: {answer}"))?;
+    world.abreast().await?;
     Ok((format!("VerificationResult {}", answer["status"].as_str().unwrap_or_default()), ()))
 }
 

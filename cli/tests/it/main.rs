@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, helpers included")]
 
+mod chain;
+mod comet;
 mod credentials;
 mod import;
+mod ledger;
 mod parties;
 mod plaintext;
+mod replay;
 mod serving;
 mod story;
 mod support;

@@ -45,7 +45,7 @@ impl Serving {
         Self { child, log }
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log.path()).unwrap()).into_owned()
     }
 
@@ -55,6 +55,19 @@ impl Serving {
         while !self.said().contains(words) {
             assert!(self.child.try_wait().unwrap().is_none(), "it ended: {}", self.said());
             assert!(began.elapsed() < LONG, "it never said {words:?}: {}", self.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits for its end by itself.
+    pub(crate) async fn until_it_ends(&mut self, code: i32) {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert_eq!(status.code(), Some(code), "{}", self.said());
+                return;
+            }
+            assert!(began.elapsed() < LONG, "it does not end: {}", self.said());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -75,7 +88,7 @@ impl Serving {
 }
 
 /// The base URL of a party's gateway, once that is ready.
-async fn ready(home: &Path, name: &str) -> String {
+pub(crate) async fn ready(home: &Path, name: &str) -> String {
     let base = party(home, name)["base"].as_str().unwrap().to_owned();
     let readyz = format!("{}/readyz", base.trim_end_matches("/fhir"));
     let began = Instant::now();
@@ -88,7 +101,7 @@ async fn ready(home: &Path, name: &str) -> String {
     }
 }
 
-async fn token(home: &Path, name: &str) -> String {
+pub(crate) async fn token(home: &Path, name: &str) -> String {
     let mut command = vouchsafe();
     command.args(["keys", "token", "--as", name, "--home"]).arg(home);
     // The runtime goes on meanwhile: the command is a client of a server that this test waits for.
@@ -99,7 +112,7 @@ async fn token(home: &Path, name: &str) -> String {
     token.trim().to_owned()
 }
 
-async fn get(base: &str, path: &str, token: Option<&str>) -> (StatusCode, Value) {
+pub(crate) async fn get(base: &str, path: &str, token: Option<&str>) -> (StatusCode, Value) {
     let mut request = reqwest::Client::new().get(format!("{base}/{path}"));
     if let Some(token) = token {
         request = request.bearer_auth(token);

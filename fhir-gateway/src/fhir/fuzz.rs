@@ -3,7 +3,7 @@
 
 #[path = "../../../xtask/src/fuzz/bodies.rs"]
 mod bodies;
-#[path = "../../../xtask/src/fuzz/rng.rs"]
+#[path = "../../../xtask/src/rng.rs"]
 mod rng;
 
 use std::{

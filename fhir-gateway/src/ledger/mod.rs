@@ -3,6 +3,7 @@
 //! **Architecture invariant:** nothing here knows FHIR, HTTP or the gateway's disk. A rule of consent that is judged here
 //! (`session_live`) only reads what the machine wrote, by the machine's own rules.
 
+mod comet;
 mod embedded;
 mod live;
 mod signer;
@@ -15,6 +16,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use vouchsafe_types::{Event, Hash32, Rejection, TimeMs, genesis::Genesis};
 
+pub use comet::{CometLedger, KeptError, OpenError, Settings as CometSettings, genesis as kept_genesis};
 pub use embedded::EmbeddedLedger;
 pub use live::{NotLive, session_live};
 pub use signer::{SignError, Signer, random_nonce, stamp};
@@ -75,6 +77,15 @@ pub trait Ledger: Send + Sync {
     /// `Rejected` when the machine refuses it; `Busy` when it was not even queued; `Unavailable` when it is unknown
     /// whether it was or will be committed.
     async fn submit(&self, tx: String) -> Result<Committed, LedgerError>;
+
+    /// Submits a transaction that may have been submitted before, perhaps by a process that is no more. When it is refused, it
+    /// was committed before or never will be, and the state tells which.
+    ///
+    /// # Errors
+    /// As `submit`; `Unavailable` also while it may still be committed although a node refuses it.
+    async fn resubmit(&self, tx: String) -> Result<Committed, LedgerError> {
+        self.submit(tx).await
+    }
 
     /// The newest committed value under a key.
     ///

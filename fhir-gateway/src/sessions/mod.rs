@@ -175,6 +175,11 @@ pub fn in_memory(gw: &Gateway, session: &SessionId) -> Option<(usize, usize)> {
     gw.sessions.grantee.get(session).map(|live| live.in_memory())
 }
 
+/// How many rows a session of this gateway was handed; none when it is not one, or is over.
+pub fn handed(gw: &Gateway, session: &SessionId) -> Option<usize> {
+    gw.sessions.grantee.get(session).map(|live| live.rows().1.len())
+}
+
 /// How many custodians have not answered a session of this gateway yet; none when it is not one, or is over.
 pub fn missing(gw: &Gateway, session: &SessionId) -> Option<usize> {
     gw.sessions.grantee.get(session).map(|live| live.missing())

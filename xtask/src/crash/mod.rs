@@ -4,6 +4,7 @@
 pub(crate) mod disk;
 mod field;
 mod intake;
+mod points;
 mod work;
 
 use std::{
@@ -28,8 +29,6 @@ const WORKERS: u64 = 6;
 const LONGEST_MS: u64 = 1500;
 /// Everything that is stored is gone through after so many crashes, and at the end.
 const CHECK_EVERY: u64 = 10;
-/// How long a failpoint may take to be reached.
-const REACHED: Duration = Duration::from_secs(20);
 
 /// How a gateway is brought down.
 pub(crate) struct Plan {
@@ -111,7 +110,7 @@ impl Crashing<'_> {
         let mut gateway = self.serve()?;
         let mut intake = Intake::begin(self.home, &scratch.join("data"), &mut rng)?;
         for round in 1..=self.plan.rounds {
-            thread::sleep(Duration::from_millis(rng.below(LONGEST_MS)));
+            thread::sleep(Duration::from_millis(rng.next() % LONGEST_MS));
             if !self.field.is_open() {
                 break;
             }
@@ -127,6 +126,11 @@ impl Crashing<'_> {
             (gateway, told) = self.at_failpoints(gateway, &mut rng)?;
         }
         let imported = intake.end(self.home, self.field)?;
+        if self.plan.failpoints {
+            let (after, more) = self.at_failpoints_alone(gateway)?;
+            gateway = after;
+            told.push_str(&more);
+        }
         Ok((gateway, format!("{told}{imported}")))
     }
 
@@ -140,54 +144,5 @@ impl Crashing<'_> {
         gateway.kill()?;
         self.field.down();
         Ok(())
-    }
-
-    /// Brings the gateway down once at every failpoint that this load reaches.
-    fn at_failpoints(&self, mut gateway: Gateway, rng: &mut Rng) -> Result<(Gateway, String)> {
-        let (code, names) = self.home.ask(&["gateway", "failpoints"], &[])?;
-        let names: Vec<&str> = names.lines().filter_map(|l| l.split_whitespace().next()).collect();
-        if code != 0 || names.is_empty() {
-            return Err(Error::failed("`gateway failpoints` names none"));
-        }
-        let mut missed = Vec::new();
-        for name in &names {
-            self.bring_down(gateway)?;
-            if name.starts_with("recover") {
-                // Something must be left that a start recovers from.
-                self.reach("anchor-before", 1)?;
-            }
-            // At a start a point is reached once; under load also later, when more is going on.
-            let count = if name.starts_with("recover") { 1 } else { 1 + rng.below(20) };
-            if !self.reach(name, count)? {
-                missed.push(*name);
-            }
-            self.home.check()?;
-            gateway = self.serve()?;
-        }
-        let reached = names.len() - missed.len();
-        let missed = if missed.is_empty() { String::new() } else { format!(" (never: {})", missed.join(", ")) };
-        Ok((gateway, format!("{reached} of {} failpoints reached{missed}\n", names.len())))
-    }
-
-    /// Starts a gateway that ends at a failpoint; whether it did. Afterwards no gateway runs.
-    fn reach(&self, name: &str, count: u64) -> Result<bool> {
-        let Some(mut gateway) = self.home.start(Some(&format!("{name}:{count}")))? else {
-            self.field.down();
-            return Ok(true);
-        };
-        // The gateway may end before it has given a token.
-        if let Ok(token) = self.home.token() {
-            self.field.up(&token);
-        }
-        let reached = match gateway.wait(REACHED)? {
-            Some(status) if Gateway::aborted(status) => true,
-            Some(status) => return Err(Error::failed(format!("a gateway armed at {name} ended with {status}"))),
-            None => {
-                gateway.kill()?;
-                false
-            }
-        };
-        self.field.down();
-        Ok(reached)
     }
 }

@@ -103,7 +103,7 @@ impl<'a> Worker<'a> {
             self.compare(at)?;
         }
         for _ in 0..SAMPLE.min(self.known.len()) {
-            let at = self.rng.index(self.known.len());
+            let at = self.rng.below(self.known.len());
             self.compare(at)?;
             self.counted(at)?;
         }
@@ -154,7 +154,7 @@ impl<'a> Worker<'a> {
     }
 
     fn transaction(&mut self) -> Result<()> {
-        let count = 2 + self.rng.index(30);
+        let count = 2 + self.rng.below(30);
         let mut entries = String::new();
         let mut made = Vec::new();
         for n in 0..count {
@@ -188,7 +188,7 @@ impl<'a> Worker<'a> {
     }
 
     fn any_living(&mut self) -> Option<usize> {
-        let at = self.rng.index(self.known.len());
+        let at = self.rng.below(self.known.len());
         // The patient itself stays: what belongs to its chart could not be.
         (at > 0 && self.known[at].body.is_some()).then_some(at)
     }
@@ -203,7 +203,7 @@ impl<'a> Worker<'a> {
         if kind == "Patient" {
             return format!(r#"{{{of},"name":[{{"family":"Crash","given":["{}"]}}]}}"#, self.rng.next());
         }
-        let note = "x".repeat(self.rng.index(2000));
+        let note = "x".repeat(self.rng.below(2000));
         format!(
             r#"{{{of},"status":"final","code":{{"coding":[{{"system":"http://loinc.org","code":"718-7"}}]}},"subject":{{"reference":"{patient}"}},"valueQuantity":{{"value":{}.{:02}0}},"note":[{{"text":"-{note}"}}]}}"#,
             self.rng.below(100),

@@ -16,6 +16,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "fhir-gateway",
         &["vouchsafe-types", "vouchsafe-core", "vouchsafe-node", "vouchsafe-fhir-structure", "vouchsafe-fhir-search"],
     ),
+    ("testnet", &["vouchsafe-types"]),
     ("xtask", &[]),
 ];
 

@@ -1,5 +1,5 @@
-//! The stage `readme`: every `sh` block of README.md that is marked with `<!-- run -->` is executed, in order, in one
-//! bash that stops at the first command that fails, with a home directory of its own. What the blocks start in the
+//! The stage `readme`: every `sh` block of README.md and of the other pages below that is marked with `<!-- run -->` is
+//! executed, page by page, in order, in one bash that stops at the first command that fails, with a home directory of its own. What the blocks start in the
 //! background they end themselves, by process id; what they leave over is ended with their process group.
 
 use std::{
@@ -20,10 +20,17 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// The pages.
+const PAGES: [&str; 2] = ["README.md", "docs/testnet.md"];
+
 /// Executes the blocks.
 pub(crate) fn check(root: &Path) -> Result<()> {
     binary()?;
-    let page = root.join("README.md");
+    PAGES.iter().try_for_each(|name| page(root, name))
+}
+
+fn page(root: &Path, name: &str) -> Result<()> {
+    let page = root.join(name);
     let blocks: Vec<Block> = markdown::blocks(&tree::must_text(&page)?).into_iter().filter(|b| b.run).collect();
     if blocks.is_empty() {
         return Err(Error::content(&page, "has no block marked to be run"));
@@ -31,14 +38,14 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     if let Some(block) = blocks.iter().find(|b| b.language != "sh") {
         return Err(Error::content(&page, format!("line {}: only `sh` blocks can be run", block.line)));
     }
-    execute(root, &script(&blocks))
+    execute(root, &script(name, &blocks))
 }
 
 /// One script; before each block it says which one comes.
-fn script(blocks: &[Block]) -> String {
+fn script(page: &str, blocks: &[Block]) -> String {
     let mut script = String::from("set -euo pipefail\n");
     for block in blocks {
-        let _ = writeln!(script, "echo '-- README.md:{}' >&2\n{}", block.line, block.text);
+        let _ = writeln!(script, "echo '-- {page}:{}' >&2\n{}", block.line, block.text);
     }
     script
 }
@@ -48,8 +55,9 @@ fn execute(root: &Path, script: &str) -> Result<()> {
     let mut command = Command::new("bash");
     command.args(["-c", script]).current_dir(root).stdin(Stdio::null()).process_group(0);
     command.env("HOME", &scratch.0);
-    // The home is another one, the toolchain is not.
-    for (variable, beneath) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+    // The home is another one, the toolchains and what they have built are not.
+    let kept = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup"), ("XDG_CACHE_HOME", ".cache"), ("GOPATH", "go")];
+    for (variable, beneath) in kept {
         if let Some(value) = toolchain(variable, beneath) {
             command.env(variable, value);
         }
@@ -62,8 +70,8 @@ fn execute(root: &Path, script: &str) -> Result<()> {
     let status = process::wait(&mut child, LIMIT, |_| ())?;
     process::end_group(leader);
     match status {
-        None => Err(Error::failed("the README's blocks had not ended after five minutes")),
-        Some(status) if !status.success() => Err(Error::failed(format!("the README's blocks ended with {status}"))),
+        None => Err(Error::failed("the page's blocks had not ended after five minutes")),
+        Some(status) if !status.success() => Err(Error::failed(format!("the page's blocks ended with {status}"))),
         Some(_) => Ok(()),
     }
 }
@@ -87,7 +95,7 @@ mod unit {
     use super::*;
 
     fn blocks(page: &str) -> String {
-        script(&markdown::blocks(page))
+        script("page.md", &markdown::blocks(page))
     }
 
     #[test]

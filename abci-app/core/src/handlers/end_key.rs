@@ -50,7 +50,7 @@ impl Handler for EndKey {
             account.devices.retain(|device| *device != kid);
             account.generation = account.generation.next();
             // The patient's own device removed the custodial key: nobody signs for this patient any more.
-            account.custodial = account.custodial && !is_first_key(&key);
+            account.custodial = account.custodial && !is_first_key(&key.ed25519, &key.account);
             delta.put_account(&id, &account);
         }
         key.ended = Some(now);

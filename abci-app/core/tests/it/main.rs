@@ -6,6 +6,7 @@ mod asking;
 mod blocks;
 mod consent;
 mod custody;
+mod hostile;
 mod keys;
 mod parties;
 mod property;

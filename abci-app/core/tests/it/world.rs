@@ -78,7 +78,17 @@ pub(crate) struct World {
     pub(crate) height: u64,
     pub(crate) time: TimeMs,
     pub(crate) events: Vec<Event>,
+    /// What was sent, and what was said of it.
+    pub(crate) log: Vec<Logged>,
     nonces: u64,
+}
+
+/// A block as whoever listens saw it.
+#[derive(Clone)]
+pub(crate) struct Logged {
+    pub(crate) time: TimeMs,
+    pub(crate) txs: Vec<String>,
+    pub(crate) said: Vec<Result<(), Code>>,
 }
 
 pub(crate) type Said = Result<Vec<Event>, Rejection>;
@@ -123,7 +133,7 @@ impl World {
         let mut state = Memory::default();
         state.write(genesis(&genesis_doc).unwrap());
         let chain = genesis_doc.body.chain_id();
-        Self { state, chain, height: 0, time: START, events: Vec::new(), nonces: 0 }
+        Self { state, chain, height: 0, time: START, events: Vec::new(), log: Vec::new(), nonces: 0 }
     }
 
     pub(crate) fn context(&self, txs: usize) -> BlockContext {
@@ -171,6 +181,8 @@ impl World {
         let delta = overlay.into_delta();
         self.state.write(delta);
         self.events.extend(events);
+        let said = all.iter().map(|said| said.as_ref().map(drop).map_err(|refused| refused.code)).collect();
+        self.log.push(Logged { time: self.time, txs: txs.to_vec(), said });
         all
     }
 

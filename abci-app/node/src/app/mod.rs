@@ -6,9 +6,15 @@
 //! - Nothing is written before `commit`; finalizing twice from one state gives the same.
 //! - `process_proposal` is a function of the committed state and the request alone.
 
+mod mempool;
+mod misbehaviour;
 mod signatures;
+mod waiting;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+pub use misbehaviour::Misbehaviour;
+pub use waiting::NotNow;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signatures::Signatures;
 use vouchsafe_core::{BlockContext, Delta, Overlay, StateRead};
@@ -30,6 +36,8 @@ pub struct App {
     params: Params,
     signatures: Mutex<Signatures>,
     finalized: Mutex<Option<Finalized>>,
+    waiting: Mutex<waiting::Waiting>,
+    last_commit: Mutex<Option<mempool::LastCommit>>,
 }
 
 /// A block that was computed and waits for `commit`.
@@ -98,6 +106,8 @@ impl App {
             params: genesis.body.params.clone(),
             signatures: Mutex::default(),
             finalized: Mutex::default(),
+            waiting: Mutex::default(),
+            last_commit: Mutex::default(),
         })
     }
 
@@ -128,7 +138,7 @@ impl App {
         view.failure()?;
         Ok(checked.map(|tx| {
             let hash = tx.hash();
-            self.signatures().keep(tx, raw.len());
+            self.signatures().keep(Arc::new(tx), raw.len());
             hash
         }))
     }
@@ -217,13 +227,28 @@ impl App {
     /// # Errors
     /// *We failed*; `Height` when it does not follow the last block.
     pub fn finalize_block(&self, height: u64, time: TimeMs, txs: &[Vec<u8>]) -> Result<BlockResult, NodeError> {
+        self.finalize_block_with(height, time, txs, &[])
+    }
+
+    /// Computes a block that carries evidence of validators' misbehaviour.
+    ///
+    /// # Errors
+    /// As `finalize_block`.
+    pub fn finalize_block_with(
+        &self,
+        height: u64,
+        time: TimeMs,
+        txs: &[Vec<u8>],
+        misbehaviour: &[Misbehaviour],
+    ) -> Result<BlockResult, NodeError> {
         let mut view = self.store.view()?;
         let head = head_of(&view)?;
         if height != head.height + 1 {
             return Err(NodeError::Height { head: head.height, got: height });
         }
         let ctx = BlockContext { chain: self.chain.clone(), height, time, txs: txs.len() };
-        let (delta, outcome) = self.execute(&view, &ctx, txs);
+        let (mut delta, outcome) = self.execute(&view, &ctx, txs);
+        delta.flat.extend(misbehaviour.iter().map(Misbehaviour::row));
         view.failure()?;
         let plan = Plan::new(&view, delta, height, time, outcome.results_hash())?;
         view.failure()?;
@@ -249,7 +274,7 @@ impl App {
                     // A key that this very block may have registered.
                     Read::KeyUnknown(tx) => {
                         let key = vouchsafe_core::key_for(&state, ctx, &tx)?;
-                        tx.verify(&key)?
+                        Arc::new(tx.verify(&key)?)
                     }
                 };
                 vouchsafe_core::apply(&state, ctx, &tx)
@@ -287,6 +312,7 @@ impl App {
         let logged = log.map(|(block, commit)| Logged { block, commit, outcome: &outcome });
         self.store.commit(&plan, logged)?;
         self.signatures().forget(outcome.txs.iter().map(|tx| &tx.hash));
+        self.note_commit(outcome.time, outcome.txs.iter().map(|tx| &tx.hash));
         Ok((plan.head().clone(), outcome))
     }
 
@@ -298,9 +324,9 @@ impl App {
 /// A transaction of a block, read.
 enum Read {
     /// Its signature holds.
-    Verified(VerifiedTx),
+    Verified(Arc<VerifiedTx>),
     /// The committed state does not know its key.
-    KeyUnknown(Unverified),
+    KeyUnknown(Box<Unverified>),
 }
 
 impl From<&TxOutcome> for TxResult {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use rand_core::OsRng;
@@ -26,14 +26,14 @@ const BATCH: usize = 128;
 /// applied.
 #[derive(Debug, Default)]
 pub(super) struct Signatures {
-    verified: BTreeMap<Hash32, (VerifiedTx, usize)>,
+    verified: BTreeMap<Hash32, (Arc<VerifiedTx>, usize)>,
     order: VecDeque<Hash32>,
     bytes: usize,
 }
 
 impl Signatures {
     /// Keeps a transaction of `size` bytes.
-    pub(super) fn keep(&mut self, tx: VerifiedTx, size: usize) {
+    pub(super) fn keep(&mut self, tx: Arc<VerifiedTx>, size: usize) {
         let hash = tx.hash();
         if self.verified.insert(hash, (tx, size)).is_none() {
             self.bytes += size;
@@ -59,8 +59,8 @@ impl Signatures {
         }
     }
 
-    fn get(&self, hash: &Hash32) -> Option<VerifiedTx> {
-        self.verified.get(hash).map(|(tx, _)| tx.clone())
+    pub(super) fn get(&self, hash: &Hash32) -> Option<Arc<VerifiedTx>> {
+        self.verified.get(hash).map(|(tx, _)| Arc::clone(tx))
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn read(
             Some(tx) => Some(Ok(Read::Verified(tx))),
             None => match parse(raw) {
                 Err(rejection) => Some(Err(rejection)),
-                Ok((tx, None)) => Some(Ok(Read::KeyUnknown(tx))),
+                Ok((tx, None)) => Some(Ok(Read::KeyUnknown(Box::new(tx)))),
                 Ok((tx, Some(key))) => {
                     waiting.push((index, (tx, key)));
                     None
@@ -93,15 +93,17 @@ pub(super) fn read(
         });
     }
     for (index, verified) in check(waiting) {
+        let verified = verified.map(Arc::new);
         if let Ok(tx) = &verified {
-            lock(cache).keep(tx.clone(), txs[index].len());
+            lock(cache).keep(Arc::clone(tx), txs[index].len());
         }
         reads[index] = Some(verified.map(Read::Verified));
     }
     reads.into_iter().flatten().collect()
 }
 
-fn check(mut waiting: Vec<(usize, (Unverified, OkpJwk))>) -> Vec<(usize, Result<VerifiedTx, Rejection>)> {
+/// Checks signatures as batches; each answer has the number that came with the transaction.
+pub(super) fn check(mut waiting: Vec<(usize, (Unverified, OkpJwk))>) -> Vec<(usize, Result<VerifiedTx, Rejection>)> {
     let mut checked = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
         let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
@@ -134,13 +136,13 @@ mod tests {
         }
     }
 
-    fn verified(n: u64) -> VerifiedTx {
+    fn verified(n: u64) -> Arc<VerifiedTx> {
         let key = Key(SigningKey::from([7; 32]));
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&n.to_be_bytes());
         let tx = End { nonce: Nonce(nonce), expires: TimeMs(1), session: SessionId([1; 16]) };
         let text = sign_tx(&key, "test", &tx.into());
-        Unverified::parse(text.as_bytes(), "test").unwrap().verify(&key.public()).unwrap()
+        Arc::new(Unverified::parse(text.as_bytes(), "test").unwrap().verify(&key.public()).unwrap())
     }
 
     /// The size is what the cache is told, so that a few transactions stand for many large ones.

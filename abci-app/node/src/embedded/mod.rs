@@ -279,7 +279,7 @@ impl Embedded {
         let commit = view.commit(height + 1)?.ok_or_else(missing)?;
         let signed = comet::unseal(&block, &commit)?.signed;
         let signed_header = serde_json::to_value(signed).map_err(|e| NodeError::Comet(e.to_string()))?;
-        let validators = self.shared().chain.validators_json()?;
+        let validators = crate::verify::write_validators(self.shared().chain.validators())?;
         let version = view.version_at(height)?;
         let proofs = keys.iter().map(|key| {
             let text = std::str::from_utf8(key).map_err(|_| NodeError::Tree("keys of the state are text".into()))?;
@@ -291,6 +291,7 @@ impl Embedded {
                 height,
                 signed_header: signed_header.clone(),
                 validators: validators.clone(),
+                changes: Vec::new(),
             })
         });
         proofs.collect()

@@ -79,6 +79,9 @@ async fn a_proof_by_another_validator_is_refused() {
     // The list of the trusted validators beside a header that they did not commit convinces no more.
     let ledger = c.open().unwrap();
     let (ours, _) = proved(&c, &ledger).await;
+    // Nor does another list beside a header that the trusted ones did commit: whoever reads it would believe it.
+    let named = LedgerProof { validators: theirs.validators.clone(), ..ours.clone() };
+    assert!(matches!(verify_proof(&named, &trust(&c)), Err(VerifyError::OtherValidators)));
     let dressed = LedgerProof { validators: ours.validators, ..theirs };
     assert!(verify_proof(&dressed, &trust(&c)).is_err());
 }

@@ -61,6 +61,26 @@ fn a_block_that_changes_nothing_makes_no_version() {
     assert_eq!(view.version_at(3).unwrap(), first.version);
 }
 
+/// A block without removals is written in another way than one with; the root must not tell which.
+#[test]
+fn the_way_in_which_a_version_is_made_does_not_show_in_its_root() {
+    let (_home, together) = fresh();
+    let (_other, apart) = fresh();
+    let rows = |from: u32, to: u32| (from..to).map(move |n| put(&format!("key/{n}"), &format!("value {from} {n}")));
+    for (from, to) in [(0, 300), (100, 200), (250, 500)] {
+        let one = write(&together, rows(from, to).collect());
+        // The same, and a row that is removed again in the next block.
+        write(&apart, rows(from, to).chain([put("gone", "x")]).collect());
+        let two = write(&apart, [removed("gone")].into());
+        assert_eq!(one.app_hash, two.app_hash);
+        let mixed: Changes = rows(from, to).take(50).map(|(key, _)| (key, Some(b"again".to_vec()))).collect();
+        write(&apart, [put("gone", "y")].into());
+        let one = write(&together, mixed.clone());
+        let two = write(&apart, mixed.into_iter().chain([removed("gone")]).collect());
+        assert_eq!(one.app_hash, two.app_hash);
+    }
+}
+
 #[test]
 fn a_plan_for_another_height_is_not_written() {
     let (_home, store) = fresh();

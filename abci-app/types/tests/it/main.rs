@@ -8,6 +8,7 @@
 mod codes;
 mod envelope;
 mod files;
+mod hostile;
 mod properties;
 mod samples;
 mod schemas;

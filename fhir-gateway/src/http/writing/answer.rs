@@ -15,6 +15,7 @@ use crate::{
         prefer::{Prefer, Return},
         render,
     },
+    policy::Permit,
     records::{Opened, RecordRow, Written},
 };
 
@@ -76,10 +77,12 @@ pub(super) async fn unwritten(call: &Call, caller: &Caller, aim: &Aim) -> Result
     }
 }
 
-/// The answer to a conditional create that found one: that one, which is thereby disclosed.
-async fn found(call: &Call, caller: &Caller, row: &RecordRow) -> Result<Reply, Fault> {
-    let answer = Prefer::of(call)?.answer.unwrap_or_default();
-    let mut reply = written(call, 200, row);
+/// What telling of a record that a condition found rests on, and is: that it is there, and which, goes to the client, and so
+/// into the audit log.
+///
+/// # Errors
+/// 403 or 404 when the caller may not read it.
+pub(crate) fn telling(call: &Call, caller: &Caller, row: &RecordRow) -> Result<(Permit, Deed), Fault> {
     let (permit, chart) = may_read(&call.gw, caller, row)?;
     let deed = Deed {
         kind: Some(AuditKind::Read),
@@ -88,6 +91,14 @@ async fn found(call: &Call, caller: &Caller, row: &RecordRow) -> Result<Reply, F
         what: vec![disclose::reference(row)],
         ..Deed::default()
     };
+    Ok((permit, deed))
+}
+
+/// The answer to a conditional create that found one: that one, which is thereby disclosed.
+async fn found(call: &Call, caller: &Caller, row: &RecordRow) -> Result<Reply, Fault> {
+    let answer = Prefer::of(call)?.answer.unwrap_or_default();
+    let mut reply = written(call, 200, row);
+    let (permit, deed) = telling(call, caller, row)?;
     reply.body = match answer {
         Return::Representation => {
             let opened = disclose::open(&call.gw, caller, &permit, std::slice::from_ref(row), deed).await?;

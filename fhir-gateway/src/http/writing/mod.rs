@@ -28,6 +28,7 @@ use crate::{
 pub(crate) use act::{Doing, act};
 pub(crate) use aim::{Aim, Aimed, Criteria, aim};
 use answer::Outcome;
+pub(crate) use answer::telling;
 pub(crate) use commit::{Refused, commit, session_for};
 pub use once::Once;
 pub(crate) use once::{Kept, Part, Parts};

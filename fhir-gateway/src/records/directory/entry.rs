@@ -141,7 +141,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn open<T: DeserializeOwned>(
+fn open<T: Serialize + DeserializeOwned>(
     text: &str,
     chain: &str,
     typ: &str,

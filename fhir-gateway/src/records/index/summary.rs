@@ -250,7 +250,7 @@ mod tests {
     }
 
     fn hashes(from: u32, count: u32) -> impl Iterator<Item = u32> {
-        (from..from + count).map(|n| super::super::terms::hash(&n.to_be_bytes()))
+        (from..from + count).map(|n| hash(&n.to_be_bytes()))
     }
 
     fn needed(n: u32) -> Needed {

@@ -103,6 +103,7 @@ impl Outbox {
             leaves: usize::try_from(params.max_leaves.0).unwrap_or(usize::MAX),
             heads: usize::try_from(params.max_heads.0).unwrap_or(usize::MAX),
         };
+        let prune_at = Instant::now() + PRUNING.min(ground.keys_kept);
         let writer = Writer {
             ground: ground.clone(),
             charts,
@@ -113,7 +114,7 @@ impl Outbox {
             number: 0,
             under_way: None,
             unsettled: None,
-            pruned: Instant::now(),
+            prune_at,
         };
         // What waits is bounded by the room, whose places the jobs hold.
         let (jobs, waiting) = mpsc::unbounded_channel();
@@ -202,8 +203,8 @@ struct Writer {
     under_way: Option<UnderWay>,
     /// A group that a failure left between two steps. Nothing else is written before it is settled.
     unsettled: Option<Box<Unsettled>>,
-    /// When idempotency keys were pruned last.
-    pruned: Instant,
+    /// When idempotency keys are pruned next.
+    prune_at: Instant,
 }
 
 /// A group in steps 3 and 4.
@@ -386,17 +387,20 @@ impl Writer {
         Ok(false)
     }
 
-    /// Removes idempotency keys that have served their time, now and then.
+    /// Removes idempotency keys that have served their time, now and then; while there are more, after every group.
     async fn prune(&mut self) -> Result<(), Crashed> {
-        if self.pruned.elapsed() < PRUNING {
+        let (now, kept) = (Instant::now(), self.ground.keys_kept);
+        if now < self.prune_at {
             return Ok(());
         }
-        self.pruned = Instant::now();
-        match once::prune(&self.ground.db, self.ground.now()) {
-            Ok(batch) => {
-                // What is not removed now is removed later.
-                if let Err(e) = self.ground.db.commit_lazily(batch).await {
-                    tracing::warn!("idempotency keys were not pruned: {e}");
+        self.prune_at = now + PRUNING.min(kept);
+        match once::prune(&self.ground.db, self.ground.now(), kept) {
+            Ok((batch, more)) => {
+                match self.ground.db.commit_lazily(batch).await {
+                    Ok(()) if more => self.prune_at = now,
+                    Ok(()) => {}
+                    // What is not removed now is removed later.
+                    Err(e) => tracing::warn!("idempotency keys were not pruned: {e}"),
                 }
                 self.ground.failpoints.hit(failpoint::PRUNED)
             }

@@ -1,7 +1,9 @@
-//! Requests that are done once, however often they are sent: what was written under which key is kept for seven days.
+//! Requests that are done once, however often they are sent: what was written under which key is kept for some days.
 //!
 //! A key is written with the records that it stands for, in one batch, and before that it lies in the outbox beside them. So
 //! a request that is sent again after a crash finds what was written, or nothing was.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vouchsafe_types::{Hash32, RecordId, TimeMs};
@@ -17,8 +19,6 @@ const ONCE: Table = "once";
 /// time ‖ key → nothing.
 const BY_TIME: Table = "once-by-time";
 
-/// How long a key is kept.
-pub(super) const KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// So many keys are pruned at once, so that no write waits for many.
 const PRUNED: usize = 256;
 
@@ -73,17 +73,48 @@ pub(super) fn before(db: &Db, index: &Index, once: &Idempotency) -> Result<Befor
     Ok(Before::Same(Repeated { rows, note: kept.note }))
 }
 
-/// The removal of keys that have served their time.
-pub(super) fn prune(db: &Db, now: TimeMs) -> Result<WriteBatch, StoreError> {
-    let mut batch = WriteBatch::new();
-    let Some(until) = now.0.checked_sub(KEPT_MS) else { return Ok(batch) };
+/// The removal of keys that were kept as long as they are to be, and whether there are more.
+pub(super) fn prune(db: &Db, now: TimeMs, kept: Duration) -> Result<(WriteBatch, bool), StoreError> {
+    let (mut batch, mut removed) = (WriteBatch::new(), 0);
+    let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+    let Some(until) = now.0.checked_sub(kept) else { return Ok((batch, false)) };
     for key in db.keys_from(BY_TIME, &[], PRUNED)? {
         let Some((time, once)) = key.split_first_chunk::<8>() else { continue };
         if u64::from_be_bytes(*time) > until {
-            break;
+            return Ok((batch, false));
         }
         batch.remove(ONCE, once);
         batch.remove(BY_TIME, key);
+        removed += 1;
     }
-    Ok(batch)
+    Ok((batch, removed == PRUNED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Consortium;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keys_go_in_the_order_of_their_age_and_more_are_told_of() {
+        let site = Consortium::new().site("a").await;
+        let db = &site.ground.db;
+        let mut batch = WriteBatch::new();
+        for n in 0..PRUNED as u64 + 2 {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&n.to_be_bytes());
+            let once = Idempotency { key: Hash32(key), request: Hash32(key) };
+            Kept::new(&once, TimeMs(n), Vec::new(), String::new()).write(&mut batch);
+        }
+        db.commit(batch).await.unwrap();
+        let kept = Duration::from_secs(5);
+        for (now, more, left) in [(4_999, false, PRUNED + 2), (5_300, true, 2), (5_256, false, 1), (5_300, false, 0)] {
+            let (batch, told) = prune(db, TimeMs(now), kept).unwrap();
+            db.commit(batch).await.unwrap();
+            assert_eq!(told, more, "{now}");
+            assert_eq!(db.keys(ONCE, &[]).unwrap().len(), left, "{now}");
+            assert_eq!(db.keys(BY_TIME, &[]).unwrap().len(), left, "{now}");
+        }
+        site.stop().await;
+    }
 }

@@ -63,7 +63,7 @@ impl Settler {
         for (handle, map) in &group.maps {
             self.directory.set_pending(handle, Some(map.clone()));
         }
-        match self.submit_patiently(&group).await {
+        match self.submit_patiently(&group, false).await {
             Ok(committed) => self.finish(group, committed.height).await,
             Err(LedgerError::Unavailable(what)) => Ok(keep(group, what, Unsettled::Submit)),
             Err(e) => self.discard(group, e.into()).await,
@@ -79,38 +79,53 @@ impl Settler {
         }
     }
 
-    async fn submit_patiently(&self, group: &Group) -> Result<Committed, LedgerError> {
+    async fn submit_patiently(&self, group: &Group, again: bool) -> Result<Committed, LedgerError> {
+        let ledger = &self.ground.ledger;
+        let submit = || {
+            let tx = group.lying.tx.clone();
+            if again { ledger.resubmit(tx) } else { ledger.submit(tx) }
+        };
         let mut wait = BUSY_WAIT;
         for _ in 1..BUSY_TRIES {
-            match self.ground.ledger.submit(group.lying.tx.clone()).await {
+            match submit().await {
                 Err(LedgerError::Busy) => tokio::time::sleep(wait).await,
                 other => return other,
             }
             wait *= 2;
         }
-        self.ground.ledger.submit(group.lying.tx.clone()).await
+        submit().await
     }
 
-    /// Step 3, of a group of which it is not known whether it came so far. The same signed act is submitted again.
+    /// Step 3, of a group of which it is not known whether it came so far. Where the heads are moved already, it did; else the same
+    /// signed act is submitted again.
     pub(super) async fn submit_again(&self, group: Group) -> Result<End, Crashed> {
-        match self.submit_patiently(&group).await {
+        if let Ok(true) = self.moved(&group).await {
+            return self.finish_at_head(group).await;
+        }
+        match self.submit_patiently(&group, true).await {
             Ok(committed) => self.finish(group, committed.height).await,
             Err(LedgerError::Rejected(rejection)) => self.look(group, rejection).await,
-            Err(e) => Ok(keep(group, e.to_string(), Unsettled::Submit)),
+            // It may have been committed just before it was submitted again, by who had it all the time.
+            Err(e) => match self.moved(&group).await {
+                Ok(true) => self.finish_at_head(group).await,
+                _ => Ok(keep(group, e.to_string(), Unsettled::Submit)),
+            },
         }
     }
 
     /// A second submission that is refused was committed before, or never will be: the heads tell.
     async fn look(&self, group: Group, rejection: Rejection) -> Result<End, Crashed> {
         match self.moved(&group).await {
-            // The block is one at or before the newest.
-            Ok(true) => {
-                let height = self.ground.ledger.head().height;
-                self.finish(group, height).await
-            }
+            Ok(true) => self.finish_at_head(group).await,
             Ok(false) => self.discard(group, WriteError::Rejected(rejection)).await,
             Err(e) => Ok(keep(group, e.to_string(), Unsettled::Submit)),
         }
+    }
+
+    /// Its block is one at or before the newest.
+    async fn finish_at_head(&self, group: Group) -> Result<End, Crashed> {
+        let height = self.ground.ledger.head().height;
+        self.finish(group, height).await
     }
 
     /// Whether the heads are where the group moves them, or further. Only this outbox moves them, and a group that lies in it

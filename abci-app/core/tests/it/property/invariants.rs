@@ -66,6 +66,10 @@ impl Invariants {
     }
 }
 
+fn world_request(state: &Memory, id: &RequestId) -> Request {
+    Request::from_bytes(&state.merkle[&vouchsafe_types::keys::request(id)]).unwrap()
+}
+
 fn granted(world: &World, grant: &RequestId) -> Terms {
     world.request(grant).decision.unwrap().granted.unwrap()
 }
@@ -75,8 +79,9 @@ fn fells(event: &Event, id: &SessionId, session: &Session, state: &Memory) -> bo
     match event {
         Event::Ended { session, .. } => session == id,
         Event::Revoked { request, .. } => *request == session.grant,
-        Event::Verdict { subject, verdict: Verdict::Suspend | Verdict::Revoke, .. } => {
-            *subject == session.doctor || *subject == session.organization
+        Event::Verdict { subject, credential, verdict: Verdict::Suspend | Verdict::Revoke, .. } => {
+            let under = world_request(state, &session.grant).credential;
+            *subject == session.doctor && *credential == under || *subject == session.organization
         }
         Event::AffiliationEnded { doctor, organization } => {
             *doctor == session.doctor && *organization == session.organization
@@ -90,7 +95,7 @@ fn fells(event: &Event, id: &SessionId, session: &Session, state: &Memory) -> bo
     }
 }
 
-fn rows<T>(state: &Memory, prefix: &str, parse: fn(&[u8]) -> Option<T>) -> Vec<(String, T)> {
+pub(super) fn rows<T>(state: &Memory, prefix: &str, parse: fn(&[u8]) -> Option<T>) -> Vec<(String, T)> {
     let from = prefix.as_bytes().to_vec();
     let found = state.merkle.range(from..).take_while(|(k, _)| k.starts_with(prefix.as_bytes()));
     found.map(|(k, v)| (String::from_utf8(k[prefix.len()..].to_vec()).unwrap(), parse(v).unwrap())).collect()

@@ -25,12 +25,12 @@ use crate::{
     http::{
         Fault, Reply,
         call::Call,
-        disclose::{self, Deed},
-        interactions::{actor, may_read},
+        disclose,
+        interactions::actor,
         writing::{
             self, Aim, Aimed, Doing, Part, Parts, Refused, TRIES, What, act, aim, commit,
             once::{REPLAYED, note, recall},
-            session_for,
+            session_for, telling,
         },
     },
     records::{self, Condition, RecordRow, Submission},
@@ -179,14 +179,7 @@ async fn ended(call: &Call, caller: &Caller, steps: &[Step], rows: &[(RecordRow,
 
 /// That a record is there, and which, is told to the client, and so audited.
 pub(super) async fn found(call: &Call, caller: &Caller, row: &RecordRow) -> Result<Ended, Fault> {
-    let (_, chart) = may_read(&call.gw, caller, row)?;
-    let deed = Deed {
-        kind: Some(AuditKind::Read),
-        chart: Some(row.chart),
-        patient: chart.and_then(|chart| chart.account),
-        what: vec![disclose::reference(row)],
-        ..Deed::default()
-    };
+    let (_, deed) = telling(call, caller, row)?;
     disclose::note(&call.gw, caller, &deed).await?;
     Ok(Ended::Row { status: 200, row: Box::new(row.clone()), sealed_form: Bytes::new() })
 }

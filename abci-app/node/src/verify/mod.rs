@@ -3,14 +3,20 @@
 //! Pure: no clock, no network, no store. A proof that says anything which the check does not cover is refused, so that
 //! no bit of a proof can be changed unnoticed.
 
+mod light;
+mod validators;
+
 use ics23::{CommitmentProof, HostFunctionsManager, commitment_proof::Proof};
 use prost_ics23::Message as _;
 use serde_json::Value;
 use tendermint::block::signed_header::SignedHeader;
-use tendermint_light_client_verifier::{ProdVerifier, Verdict, types::UntrustedBlockState};
 use vouchsafe_types::{Hash32, Rejection, TimeMs, b64, genesis::Genesis};
 
-use crate::{NodeError, comet, comet::Chain, proof::LedgerProof};
+pub use light::{Checkpoint, LightClient, LightError, Options};
+pub use validators::{read_validators, write_validators};
+
+use crate::{NodeError, comet::Chain, proof::LedgerProof};
+use validators::{check_whole, time_of};
 
 /// Why a proof, or a genesis document, does not convince.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +56,17 @@ pub enum VerifyError {
         /// The header's.
         got: u64,
     },
-    /// The validators listed are not those trusted.
-    #[error("the validators are not those of the genesis document")]
+    /// The validators listed are not those that the genesis document and the changes since lead to.
+    #[error("the validators are not those that the genesis document and the changes since lead to")]
     OtherValidators,
+    /// A change of the validators does not hold.
+    #[error("the change of the validators at height {height}: {why}")]
+    Changes {
+        /// The height of its header.
+        height: u64,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// The header is not committed by those validators.
     #[error("the header is not committed: {0}")]
     NotCommitted(String),
@@ -65,7 +79,6 @@ pub enum VerifyError {
 #[derive(Clone, Debug)]
 pub struct Trust {
     chain: Chain,
-    validators: Value,
 }
 
 impl Trust {
@@ -81,8 +94,7 @@ impl Trust {
         genesis.check().map_err(VerifyError::Genesis)?;
         let of_form = |e: NodeError| malformed("the genesis document", e);
         let chain = Chain::new(genesis).map_err(of_form)?;
-        let validators = chain.validators_json().map_err(of_form)?;
-        Ok(Self { chain, validators })
+        Ok(Self { chain })
     }
 
     /// The id of the chain trusted.
@@ -127,57 +139,41 @@ impl VerifiedValue {
 /// # Errors
 /// A `VerifyError` that names what does not hold.
 pub fn verify_proof(proof: &LedgerProof, trust: &Trust) -> Result<VerifiedValue, VerifyError> {
-    if proof.validators != trust.validators {
+    let (validators, changed) = validators::follow(&proof.changes, trust)?;
+    if validators::read_exactly(&proof.validators)?.hash() != validators.hash() {
         return Err(VerifyError::OtherValidators);
     }
-    let signed = verify_header(&proof.signed_header, trust)?;
+    let signed = read_header(&proof.signed_header)?;
+    check_whole(&signed, trust.chain.id(), &validators)?;
     let got = signed.header.height.value();
     if proof.height.checked_add(1) != Some(got) {
         return Err(VerifyError::OtherHeight { height: proof.height, got });
+    }
+    if got <= changed {
+        return Err(VerifyError::Changes { height: changed, why: "it is after the header that is proved" });
     }
     let value = match &proof.value {
         None => None,
         Some(text) => Some(b64::decode(text).ok_or_else(|| malformed("value", "not canonical base64url"))?),
     };
     verify_merkle(proof, value.as_deref(), signed.header.app_hash.as_bytes())?;
-    let time = comet::time_ms(signed.header.time).ok_or_else(|| malformed("signed_header", "a time before 1970"))?;
+    let time = time_of(&signed)?;
     Ok(VerifiedValue { key: proof.key.as_bytes().to_vec(), value, height: proof.height, time })
 }
 
-/// Checks that a header in CometBFT's JSON is committed by the trusted validators of the trusted chain.
-///
-/// # Errors
-/// `Malformed`, `OtherChain`, `OtherValidators`, `NotCommitted`.
-pub fn verify_header(json: &Value, trust: &Trust) -> Result<SignedHeader, VerifyError> {
+/// Reads a header with its commit, written exactly as CometBFT writes it.
+fn read_header(json: &Value) -> Result<SignedHeader, VerifyError> {
     let signed: SignedHeader = serde_json::from_value(json.clone()).map_err(|e| malformed("signed_header", e))?;
     // Members that the reader skips, and texts that it reads as the same value, are covered by no signature.
     if serde_json::to_value(&signed).ok().as_ref() != Some(json) {
         return Err(malformed("signed_header", "it is not written as CometBFT writes it"));
     }
-    check_committed(&signed, trust)?;
     Ok(signed)
 }
 
-/// Checks that a header is committed by the trusted validators of the trusted chain.
+/// Checks that a header is committed by the validators of the genesis document, of which an embedded chain has no others.
 pub(crate) fn check_committed(signed: &SignedHeader, trust: &Trust) -> Result<(), VerifyError> {
-    let (trusted, got) = (trust.chain.id(), &signed.header.chain_id);
-    if trusted != got {
-        return Err(VerifyError::OtherChain { trusted: trusted.to_string(), got: got.to_string() });
-    }
-    if signed.header.validators_hash != trust.chain.validators().hash() {
-        return Err(VerifyError::OtherValidators);
-    }
-    let verifier = ProdVerifier::default();
-    let block =
-        UntrustedBlockState { signed_header: signed, validators: trust.chain.validators(), next_validators: None };
-    for verdict in [verifier.verify_validator_sets(&block), verifier.verify_commit(&block)] {
-        match verdict {
-            Verdict::Success => {}
-            Verdict::NotEnoughTrust(tally) => return Err(VerifyError::NotCommitted(tally.to_string())),
-            Verdict::Invalid(why) => return Err(VerifyError::NotCommitted(why.to_string())),
-        }
-    }
-    Ok(())
+    validators::check_committed(signed, trust.chain.id(), trust.chain.validators())
 }
 
 fn verify_merkle(proof: &LedgerProof, value: Option<&[u8]>, root: &[u8]) -> Result<(), VerifyError> {
