@@ -11,6 +11,7 @@ pub mod load;
 mod net;
 mod network;
 mod process;
+mod rng;
 pub mod rpc;
 
 pub use error::{NetError, Result};
@@ -20,3 +21,4 @@ pub use net::{
 };
 pub use network::groups;
 pub use process::Process;
+pub use rng::Rng;

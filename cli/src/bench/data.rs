@@ -1,35 +1,6 @@
 //! Synthetic patients and results from a seed. Nobody in them exists.
 
-/// A small generator of random numbers (splitmix64): the seed that is printed makes the same data again.
-#[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    /// The numbers of a seed.
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub(crate) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `limit`, which is not zero.
-    pub(crate) const fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    /// One of a list that is not empty.
-    pub(crate) fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        let most = u64::try_from(of.len()).unwrap_or(u64::MAX);
-        &of[usize::try_from(self.below(most)).unwrap_or(0)]
-    }
-}
+pub(crate) use vouchsafe_testnet::Rng;
 
 /// The system of the patients' identifiers.
 pub(crate) const SYSTEM: &str = "urn:example:bench";

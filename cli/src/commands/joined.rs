@@ -18,6 +18,7 @@ use crate::{
     Output,
     exit::{Context, Failure, Kind, Outcome},
     interrupt::Interrupt,
+    ledger::parse_genesis,
 };
 
 /// Where the genesis document and the newest header are kept, in the gateway's home.
@@ -33,7 +34,7 @@ pub(super) async fn start(args: &Start, nodes: Vec<String>, output: Output) -> O
     if let Some(listen) = args.listen {
         config.listen = listen;
     }
-    let given = args.genesis.as_deref().map(read_genesis).transpose()?;
+    let given = args.genesis.as_deref().map(parse_genesis).transpose()?;
     // Before anything is made: a home whose chain is not known is left as it was.
     let genesis = kept(&args.home, given)?;
     let account = keys(&config)?;
@@ -98,11 +99,6 @@ fn keys(config: &Config) -> Outcome<AccountId> {
         store.generate_rsa(KEY).doing(Kind::Error, doing)?;
     }
     Ok(AccountId::of_key(store.ed25519(KEY).doing(Kind::Error, doing)?.public().bytes()))
-}
-
-fn read_genesis(path: &Path) -> Outcome<Genesis> {
-    let bytes = std::fs::read(path).doing(Kind::NotFound, || path.display().to_string())?;
-    serde_json::from_slice(&bytes).doing(Kind::InvalidData, || path.display().to_string())
 }
 
 #[allow(clippy::print_stdout, reason = "the address is the data that this command prints")]

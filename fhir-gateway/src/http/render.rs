@@ -59,6 +59,24 @@ pub(crate) fn parse_http_date(text: &str) -> Option<TimeMs> {
     u64::try_from(time.unix_timestamp()).ok()?.checked_mul(1000).map(TimeMs)
 }
 
+/// What an entry of a Bundle says of an answer over HTTP (<https://hl7.org/fhir/R4/bundle-definitions.html#Bundle.entry.response>).
+pub(crate) fn entry_response<'a>(status: &str, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
+    let mut response = json!({ "status": status });
+    for (name, value) in headers {
+        match name {
+            "etag" => response["etag"] = value.into(),
+            "location" => response["location"] = value.into(),
+            "last-modified" => {
+                if let Some(at) = parse_http_date(value) {
+                    response["lastModified"] = date::instant(at).into();
+                }
+            }
+            _ => {}
+        }
+    }
+    response
+}
+
 /// A time as HTTP writes it.
 pub(crate) fn http_date(ms: u64) -> String {
     i64::try_from(ms / 1000)

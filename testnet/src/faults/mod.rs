@@ -2,7 +2,6 @@
 
 mod check;
 mod play;
-mod rng;
 
 use std::{
     collections::BTreeMap,
@@ -11,12 +10,11 @@ use std::{
 
 use serde::Serialize;
 
-pub use rng::Rng;
-
 use crate::{
     error::{NetError, Result},
     load::{Load, Tally},
     net::Net,
+    rng::Rng,
 };
 
 /// Back, after a crash, within this.

@@ -3,36 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use ed25519_consensus::SigningKey;
 use serde_json::{Value, json};
 use vouchsafe_types::{
-    Code, OkpJwk, Rejection, b64,
+    Code, Rejection, b64,
     jws::{Sign, Unverified, attach, sign_tx},
     tx::End,
 };
 
 use crate::{
     files::{self, schemas},
+    keys::{CHAIN, key},
     samples::{EXPIRES, NONCE},
 };
-
-const CHAIN: &str = "test-00112233445566778899aabbccddeeff";
-
-struct Key(SigningKey);
-
-impl Sign for Key {
-    fn public(&self) -> OkpJwk {
-        OkpJwk::new(self.0.verification_key().to_bytes())
-    }
-
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
-    }
-}
-
-fn key() -> Key {
-    Key(SigningKey::from([42; 32]))
-}
 
 fn payload() -> String {
     let tx = End { nonce: NONCE, expires: EXPIRES, session: vouchsafe_types::SessionId([1; 16]) };

@@ -1,6 +1,6 @@
 //! Keys and signatures that a lenient verifier would take, and statements in a second shape.
 
-use ed25519_consensus::{Signature, SigningKey, VerificationKey};
+use ed25519_consensus::{Signature, VerificationKey};
 use serde_json::json;
 use vouchsafe_types::{
     AccountId, Code, OkpJwk, TimeMs,
@@ -8,23 +8,7 @@ use vouchsafe_types::{
     tx::{Acceptance, End, Tx},
 };
 
-const CHAIN: &str = "test-00112233445566778899aabbccddeeff";
-
-struct Key(SigningKey);
-
-impl Sign for Key {
-    fn public(&self) -> OkpJwk {
-        OkpJwk::new(self.0.verification_key().to_bytes())
-    }
-
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
-    }
-}
-
-fn key() -> Key {
-    Key(SigningKey::from([42; 32]))
-}
+use crate::keys::{CHAIN, key};
 
 fn end(n: u8) -> Tx {
     End { nonce: vouchsafe_types::Nonce([n; 16]), expires: TimeMs(1), session: vouchsafe_types::SessionId([1; 16]) }

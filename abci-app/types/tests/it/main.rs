@@ -9,6 +9,7 @@ mod codes;
 mod envelope;
 mod files;
 mod hostile;
+mod keys;
 mod properties;
 mod samples;
 mod schemas;

@@ -1,30 +1,13 @@
 //! The codec on arbitrary input.
 
-use ed25519_consensus::SigningKey;
 use proptest::prelude::*;
 use vouchsafe_types::{
-    Hash32, OkpJwk, RequestId, Tx, b64,
+    Hash32, RequestId, Tx, b64,
     jws::{Sign, Unverified, sign_tx},
     tx::{Decide, Terms},
 };
 
-use crate::samples;
-
-struct Key(SigningKey);
-
-impl Sign for Key {
-    fn public(&self) -> OkpJwk {
-        OkpJwk::new(self.0.verification_key().to_bytes())
-    }
-
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
-    }
-}
-
-fn key() -> Key {
-    Key(SigningKey::from([7; 32]))
-}
+use crate::{keys::key, samples};
 
 fn sample() -> impl Strategy<Value = Tx> {
     let all: Vec<Tx> = samples::valid().into_iter().map(|(_, tx)| tx).collect();

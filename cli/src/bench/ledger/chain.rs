@@ -8,13 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
-use vouchsafe_types::{OkpJwk, b64};
+use serde_json::Value;
+use vouchsafe_node::engine::{self, Home, NodeKeys};
+use vouchsafe_types::OkpJwk;
 
 use super::prepared::Consortium;
 use crate::{
     bench::wire::Connection,
     exit::{Context, Failure, Kind, Outcome},
+    ledger::failure,
 };
 
 /// What answers the engine.
@@ -63,39 +65,28 @@ pub(crate) struct Seedbed {
     nodes: Vec<Planted>,
 }
 
-/// One validator's keys.
+/// One validator's home, with its keys.
 struct Planted {
-    home: PathBuf,
-    id: String,
-    key: Value,
+    home: Home,
+    keys: NodeKeys,
 }
 
 impl Seedbed {
     /// Makes the keys of so many validators.
     pub(crate) fn new(engine: &Path, dir: &Path, validators: usize) -> Outcome<Self> {
         let plant = |n: usize| {
-            let home = dir.join(format!("keys-{n}"));
-            run(Command::new(engine).arg("init").arg("--home").arg(&home))?;
-            let id = run(Command::new(engine).arg("show-node-id").arg("--home").arg(&home))?;
-            let key = read_json(&home.join("config/priv_validator_key.json"))?;
-            Ok(Planted { home, id: id.trim().to_owned(), key })
+            let home = Home::new(dir.join(format!("keys-{n}")));
+            home.make().map_err(|e| failure(&e))?;
+            let keys = engine::keys(&home).map_err(|e| failure(&e))?;
+            Ok(Planted { home, keys })
         };
         let nodes = (0..validators).map(plant).collect::<Outcome<Vec<_>>>()?;
         Ok(Self { engine: engine.to_owned(), dir: dir.to_owned(), nodes })
     }
 
     /// The validators' keys.
-    pub(crate) fn validators(&self) -> Outcome<Vec<OkpJwk>> {
-        let key = |node: &Planted| {
-            let text = node.key["pub_key"]["value"].as_str().unwrap_or_default();
-            // The engine writes padded base64.
-            let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
-            let bytes: Option<[u8; 32]> = b64::decode(&text).and_then(|bytes| bytes.try_into().ok());
-            bytes
-                .map(OkpJwk::new)
-                .ok_or_else(|| Failure::new(Kind::Error, "the engine's validator key is no Ed25519 key"))
-        };
-        self.nodes.iter().map(key).collect()
+    pub(crate) fn validators(&self) -> Vec<OkpJwk> {
+        self.nodes.iter().map(|node| node.keys.validator).collect()
     }
 
     /// Starts a fresh chain over an application, and waits for its first block.
@@ -114,80 +105,61 @@ impl Seedbed {
             .doing(Kind::Error, || "a port".into())?;
         drop(ports);
         let (rpc, p2p) = addresses.split_at(self.nodes.len());
-        let peers: Vec<String> = self.nodes.iter().zip(p2p).map(|(node, at)| format!("{}@{at}", node.id)).collect();
+        let peers: Vec<String> =
+            self.nodes.iter().zip(p2p).map(|(node, at)| format!("{}@{at}", node.keys.node_id)).collect();
         let mut nodes = Vec::new();
         for (n, node) in self.nodes.iter().enumerate() {
-            let home = self.dir.join(format!("{}-{round}-{n}", application.word()));
-            copy(&node.home, &home)?;
-            self.configure(&home, consortium, rpc[n], p2p[n], &peers)?;
+            let home = Home::new(self.dir.join(format!("{}-{round}-{n}", application.word())));
+            copy(node.home.path(), home.path())?;
+            configure(&home, consortium, rpc[n], p2p[n], &peers)?;
             nodes.push(Node::start(&self.engine, application, &home, rpc[n])?);
         }
         let chain = Chain { application, nodes };
         chain.ready().await?;
         Ok(chain)
     }
+}
 
-    /// The settings that every chain of a bench has.
-    fn configure(
-        &self,
-        home: &Path,
-        consortium: &Consortium,
-        rpc: SocketAddr,
-        p2p: SocketAddr,
-        peers: &[String],
-    ) -> Outcome {
-        let path = home.join("config/config.toml");
-        let text = fs::read_to_string(&path).doing(Kind::Error, || path.display().to_string())?;
-        let mut config: toml::Table = text.parse().doing(Kind::Error, || path.display().to_string())?;
-        let peers =
-            peers.iter().filter(|peer| !peer.ends_with(&p2p.to_string())).cloned().collect::<Vec<_>>().join(",");
-        let settings: [(&str, &str, toml::Value); 17] = [
-            ("rpc", "laddr", format!("tcp://{rpc}").into()),
-            ("rpc", "max_request_batch_size", 1000.into()),
-            ("rpc", "max_body_bytes", (16 << 20).into()),
-            ("p2p", "laddr", format!("tcp://{p2p}").into()),
-            ("p2p", "persistent_peers", peers.into()),
-            ("p2p", "addr_book_strict", false.into()),
-            ("p2p", "allow_duplicate_ip", true.into()),
-            ("p2p", "pex", false.into()),
-            ("p2p", "flush_throttle_timeout", "10ms".into()),
-            ("mempool", "size", 50_000.into()),
-            ("mempool", "cache_size", 100_000.into()),
-            ("mempool", "recheck", false.into()),
-            ("consensus", "timeout_commit", "100ms".into()),
-            ("consensus", "create_empty_blocks", false.into()),
-            ("consensus", "peer_gossip_sleep_duration", "10ms".into()),
-            ("tx_index", "indexer", "null".into()),
-            ("p2p", "send_rate", (64 << 20).into()),
-        ];
-        config.insert("log_level".into(), "error".into());
-        for (section, name, value) in settings {
-            let table = config.get_mut(section).and_then(toml::Value::as_table_mut);
-            let table =
-                table.ok_or_else(|| Failure::new(Kind::Error, format!("the engine's config has no [{section}]")))?;
-            table.insert(name.into(), value);
+/// The settings that every chain of a bench has; all others are the engine's defaults.
+fn configure(home: &Home, consortium: &Consortium, rpc: SocketAddr, p2p: SocketAddr, peers: &[String]) -> Outcome {
+    let peers = peers.iter().filter(|peer| !peer.ends_with(&p2p.to_string())).cloned().collect::<Vec<_>>().join(",");
+    let settings: [(&str, &str, toml::Value); 17] = [
+        ("rpc", "laddr", format!("tcp://{rpc}").into()),
+        ("rpc", "max_request_batch_size", 1000.into()),
+        ("rpc", "max_body_bytes", (16 << 20).into()),
+        ("p2p", "laddr", format!("tcp://{p2p}").into()),
+        ("p2p", "persistent_peers", peers.into()),
+        ("p2p", "addr_book_strict", false.into()),
+        ("p2p", "allow_duplicate_ip", true.into()),
+        ("p2p", "pex", false.into()),
+        ("p2p", "flush_throttle_timeout", "10ms".into()),
+        ("mempool", "size", 50_000.into()),
+        ("mempool", "cache_size", 100_000.into()),
+        ("mempool", "recheck", false.into()),
+        ("consensus", "timeout_commit", "100ms".into()),
+        ("consensus", "create_empty_blocks", false.into()),
+        ("consensus", "peer_gossip_sleep_duration", "10ms".into()),
+        ("tx_index", "indexer", "null".into()),
+        ("p2p", "send_rate", (64 << 20).into()),
+    ];
+    let mut config = toml::Table::new();
+    config.insert("log_level".into(), "error".into());
+    for (section, name, value) in settings {
+        let section = config.entry(section).or_insert_with(|| toml::Table::new().into());
+        if let toml::Value::Table(section) = section {
+            section.insert(name.into(), value);
         }
-        write(&path, &config.to_string())?;
-        let genesis = self.genesis(consortium)?;
-        write(&home.join("config/genesis.json"), &genesis.to_string())
     }
-
-    fn genesis(&self, consortium: &Consortium) -> Outcome<Value> {
-        let mut genesis = read_json(&self.nodes[0].home.join("config/genesis.json"))?;
-        let body = &consortium.genesis.body;
-        let time = vouchsafe_node::comet::comet_time(body.time).doing(Kind::Error, || "the genesis time".into())?;
-        genesis["genesis_time"] = json!(time.to_rfc3339());
-        genesis["chain_id"] = json!(body.chain_id());
-        genesis["initial_height"] = json!("1");
-        genesis["consensus_params"]["block"]["max_bytes"] = json!(body.params.max_block_bytes.0.to_string());
-        genesis["validators"] = self
-            .nodes
-            .iter()
-            .map(|node| json!({"address": node.key["address"], "pub_key": node.key["pub_key"], "power": "10", "name": ""}))
-            .collect();
-        genesis["app_state"] = serde_json::to_value(&consortium.genesis).doing(Kind::Error, || "the genesis".into())?;
-        Ok(genesis)
+    let genesis = engine::engine_genesis(&consortium.genesis).map_err(|e| failure(&e))?;
+    let document = serde_json::to_vec(&consortium.genesis).doing(Kind::Error, || "the genesis".into())?;
+    for (path, bytes) in [
+        (home.engine_config(), config.to_string().into_bytes()),
+        (home.engine_genesis(), genesis.to_string().into_bytes()),
+        (home.genesis(), document),
+    ] {
+        engine::write(&path, &bytes).map_err(|e| failure(&e))?;
     }
+    Ok(())
 }
 
 /// A running chain; it ends with this value.
@@ -232,21 +204,21 @@ struct Node {
 }
 
 impl Node {
-    fn start(engine: &Path, application: Application, home: &Path, rpc: SocketAddr) -> Outcome<Self> {
+    fn start(engine: &Path, application: Application, home: &Home, rpc: SocketAddr) -> Outcome<Self> {
         let (process, proxy) = match application {
             Application::Kvstore => (None, "kvstore".to_owned()),
             Application::Ledger | Application::Nothing => {
-                let socket = format!("unix://{}", home.join("app.sock").display());
+                let socket = format!("unix://{}", home.socket().display());
                 let program = std::env::current_exe().doing(Kind::Error, || "this program".into())?;
                 let mut command = Command::new(program);
                 command.args(["bench", "application", "--kind", application.word(), "--listen", &socket, "--home"]);
-                command.arg(home);
-                (Some(Process::start(&mut command, &home.join("app.log"))?), socket)
+                command.arg(home.path());
+                (Some(Process::start(&mut command, &home.path().join("app.log"))?), socket)
             }
         };
-        let log = home.join("engine.log");
+        let log = home.engine_log();
         let mut command = Command::new(engine);
-        command.args(["start", "--proxy_app", &proxy, "--home"]).arg(home);
+        command.args(["start", "--proxy_app", &proxy, "--home"]).arg(home.engine());
         Ok(Self { rpc, _engine: Process::start(&mut command, &log)?, log, _application: process })
     }
 }
@@ -317,24 +289,6 @@ impl Rpc {
 
 fn free_port() -> Outcome<TcpListener> {
     TcpListener::bind("127.0.0.1:0").doing(Kind::Unavailable, || "a free port".into())
-}
-
-fn run(command: &mut Command) -> Outcome<String> {
-    let done = command.stdin(Stdio::null()).output();
-    let done = done.doing(Kind::Error, || command.get_program().to_string_lossy().into_owned())?;
-    if !done.status.success() {
-        return Err(Failure::new(Kind::Error, String::from_utf8_lossy(&done.stderr).into_owned()));
-    }
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
-}
-
-fn read_json(path: &Path) -> Outcome<Value> {
-    let bytes = fs::read(path).doing(Kind::Error, || path.display().to_string())?;
-    serde_json::from_slice(&bytes).doing(Kind::InvalidData, || path.display().to_string())
-}
-
-fn write(path: &Path, text: &str) -> Outcome {
-    fs::write(path, text).doing(Kind::Error, || path.display().to_string())
 }
 
 /// Copies a directory of small files.

@@ -113,7 +113,7 @@ async fn rounds(setting: &Setting, measure: &Measure) -> Outcome<Results> {
     let mut results: Results = applications.iter().map(|application| (*application, Vec::new())).collect();
     for round in 0..setting.rounds {
         // Every round has transactions of its own, because they are good for ten minutes only.
-        let consortium = Consortium::found(setting.seed, seedbed.validators()?, now())?;
+        let consortium = Consortium::found(setting.seed, seedbed.validators(), now())?;
         super::progress(&format!("{}: signing the transactions of round {}", measure.name, round + 1));
         let txs =
             consortium.anchors(setting.seed.wrapping_add(round as u64), &counted(measure, setting.seconds), now());

@@ -20,7 +20,7 @@ use self::store::{Answered, Asked, Entry};
 use super::{Fault, Reply, call::Call, interactions::bundle, prefer::Prefer, render};
 use crate::{
     auth::Caller,
-    fhir::{capability::Interaction, date},
+    fhir::capability::Interaction,
     gateway::Gateway,
     records::Records,
     store::{Db, StoreError},
@@ -198,19 +198,8 @@ fn expires(answered: TimeMs) -> String {
 
 /// The answer as a Bundle with one entry, which has the status and the body of the answer to the request.
 fn answer_bundle(status: u16, answered: &Answered, body: &[u8]) -> Vec<u8> {
-    let mut response = json!({ "status": status.to_string() });
-    for (name, value) in &answered.headers {
-        match name.as_str() {
-            "etag" => response["etag"] = value.as_str().into(),
-            "location" => response["location"] = value.as_str().into(),
-            "last-modified" => {
-                if let Some(at) = render::parse_http_date(value) {
-                    response["lastModified"] = date::instant(at).into();
-                }
-            }
-            _ => {}
-        }
-    }
+    let headers = answered.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut response = render::entry_response(&status.to_string(), headers);
     let head = json!({ "resourceType": "Bundle", "type": "batch-response" });
     let failed = status >= 400;
     if failed && let Ok(outcome) = serde_json::from_slice::<serde_json::Value>(body) {

@@ -91,19 +91,8 @@ fn of_row(call: &Call, prefers: Return, status: u16, row: RecordRow, sealed_form
 }
 
 fn of_reply(reply: Reply) -> (Value, Option<Vec<u8>>) {
-    let mut response = json!({ "status": status_text(reply.status) });
-    for (name, value) in &reply.headers {
-        match *name {
-            "etag" => response["etag"] = value.as_str().into(),
-            "location" => response["location"] = value.as_str().into(),
-            "last-modified" => {
-                if let Some(at) = render::parse_http_date(value) {
-                    response["lastModified"] = date::instant(at).into();
-                }
-            }
-            _ => {}
-        }
-    }
+    let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let response = render::entry_response(&status_text(reply.status), headers);
     (json!({ "response": response }), Some(reply.body).filter(|body| !body.is_empty()))
 }
 

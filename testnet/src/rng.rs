@@ -1,6 +1,6 @@
 //! Random numbers that a seed gives again.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): enough to choose victims and pauses.
+/// SplitMix64 (Steele, Lea, Flood 2014): enough to choose victims and pauses, and to make data.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -10,13 +10,25 @@ impl Rng {
         Self(seed)
     }
 
-    /// A number below `bound`, which is not 0.
-    pub const fn below(&mut self, bound: u64) -> u64 {
+    /// The next number.
+    #[allow(clippy::should_implement_trait, reason = "it never ends, so it is no iterator")]
+    pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub const fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// One of a list that is not empty.
+    pub fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        let most = u64::try_from(of.len()).unwrap_or(u64::MAX);
+        &of[usize::try_from(self.below(most)).unwrap_or(0)]
     }
 
     /// `count` different numbers below `size`, in random order.
