@@ -48,6 +48,10 @@ impl Actor {
         self.key.account
     }
 
+    const fn signatory(&self) -> Signatory {
+        Signatory { account: self.id(), role: self.account.role }
+    }
+
     /// How an act of consent names the key.
     pub(crate) const fn signer(&self) -> Signer {
         Signer { kid: self.kid, agent: matches!(self.key.role, KeyRole::Agent { .. }) }
@@ -70,7 +74,17 @@ pub(crate) fn is_first_key(key: &OkpJwk, account: &AccountId) -> bool {
 /// # Errors
 /// `Expired`, `TooFarAhead`, `UnknownKey`, `KeyEnded`, `Replayed`.
 pub fn key_for(s: &impl StateRead, ctx: &BlockContext, tx: &Unverified) -> Result<OkpJwk, Rejection> {
-    Ok(admit(s, ctx, &tx.kid(), &tx.nonce(), tx.expires())?.key.ed25519)
+    Ok(signer_of(s, ctx, tx)?.0)
+}
+
+/// The key as `key_for` finds it, and whom the act would be charged to when the signature holds.
+///
+/// # Errors
+/// As `key_for`.
+pub fn signer_of(s: &impl StateRead, ctx: &BlockContext, tx: &Unverified) -> Result<(OkpJwk, Signatory), Rejection> {
+    let actor = admit(s, ctx, &tx.kid(), &tx.nonce(), tx.expires())?;
+    let signatory = actor.signatory();
+    Ok((actor.key.ed25519, signatory))
 }
 
 /// Whom a signed act would be charged to.
@@ -87,8 +101,7 @@ pub struct Signatory {
 /// # Errors
 /// `Expired`, `TooFarAhead`, `UnknownKey`, `KeyEnded`, `Replayed`.
 pub fn readmit(s: &impl StateRead, ctx: &BlockContext, tx: &VerifiedTx) -> Result<Signatory, Rejection> {
-    let actor = admit(s, ctx, &tx.kid(), &tx.tx().nonce(), tx.tx().expires())?;
-    Ok(Signatory { account: actor.id(), role: actor.account.role })
+    Ok(admit(s, ctx, &tx.kid(), &tx.tx().nonce(), tx.tx().expires())?.signatory())
 }
 
 /// Admits a transaction or refuses it.

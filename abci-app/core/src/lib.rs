@@ -16,6 +16,7 @@ mod apply;
 mod block;
 mod genesis;
 mod handlers;
+mod memo;
 mod memory;
 mod overlay;
 mod queues;
@@ -24,10 +25,11 @@ mod read;
 mod rules;
 mod write;
 
-pub use admission::{Signatory, key_for, readmit};
+pub use admission::{Signatory, key_for, readmit, signer_of};
 pub use apply::apply;
 pub use block::{begin_block, end_block};
 pub use genesis::genesis;
+pub use memo::Memo;
 pub use memory::Memory;
 pub use overlay::Overlay;
 pub use rules::session_standing;
@@ -41,6 +43,10 @@ pub trait StateRead {
     fn get_flat(&self, key: &[u8]) -> Option<Vec<u8>>;
     /// At most `limit` flat rows with `from <= key < to`, ascending. `limit` may be `usize::MAX`, for a minute's nonces.
     fn scan_flat(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)>;
+    /// Where what was parsed of Merkle rows is kept, by a state that knows when they change.
+    fn memo(&self) -> Option<&Memo> {
+        None
+    }
 }
 
 /// Rows that change; `None` removes.

@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Delta, StateRead};
+use crate::{Delta, Memo, StateRead};
 
 /// Reads through the deltas pushed so far to the state below; the transactions of one block see each other through it.
 #[derive(Debug)]
 pub struct Overlay<'a, S: ?Sized> {
     base: &'a S,
     delta: Delta,
+    memo: Memo,
 }
 
 impl<'a, S: StateRead + ?Sized> Overlay<'a, S> {
     /// An overlay without changes.
     pub fn new(base: &'a S) -> Self {
-        Self { base, delta: Delta::default() }
+        Self { base, delta: Delta::default(), memo: Memo::default() }
     }
 
     /// Lays changes on top; they win over earlier ones.
     pub fn push(&mut self, delta: Delta) {
+        for key in delta.merkle.keys() {
+            self.memo.forget(key);
+        }
         self.delta.extend(delta);
     }
 
@@ -58,5 +62,34 @@ impl<S: StateRead + ?Sized> StateRead for Overlay<'_, S> {
             };
         }
         rows.into_iter().take(limit).collect()
+    }
+
+    fn memo(&self) -> Option<&Memo> {
+        Some(&self.memo)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Memory, read::Read};
+
+    fn first(bytes: &[u8]) -> Option<u8> {
+        bytes.first().copied()
+    }
+
+    #[test]
+    fn a_row_that_changed_is_parsed_again() {
+        let mut base = Memory::default();
+        base.merkle.insert(b"row".to_vec(), vec![1]);
+        let mut state = Overlay::new(&base);
+        assert_eq!((state.value(b"row", first), state.value(b"new", first)), (Some(1), None));
+        let row = |key: &[u8], value| Delta { merkle: [(key.to_vec(), value)].into(), ..Delta::default() };
+        state.push(row(b"row", Some(vec![2])));
+        state.push(row(b"new", Some(vec![3])));
+        assert_eq!((state.value(b"row", first), state.value(b"new", first)), (Some(2), Some(3)));
+        state.push(row(b"row", None));
+        assert_eq!(state.value(b"row", first), None);
+        assert_eq!(state.value(b"new", |bytes| Some(bytes.len())), Some(1), "another type is parsed by itself");
     }
 }

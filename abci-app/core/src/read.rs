@@ -10,8 +10,9 @@ use crate::StateRead;
 /// Reads values of their types. A row that does not parse was not written by this machine: going on would make this
 /// node disagree with the others, so it stops.
 pub(crate) trait Read: StateRead {
-    fn value<T>(&self, key: &[u8], parse: fn(&[u8]) -> Option<T>) -> Option<T> {
-        self.get(key).map(|bytes| parse(&bytes).expect("the state holds only what this machine wrote"))
+    fn value<T: Clone + 'static>(&self, key: &[u8], parse: fn(&[u8]) -> Option<T>) -> Option<T> {
+        let read = || self.get(key).map(|bytes| parse(&bytes).expect("the state holds only what this machine wrote"));
+        self.memo().map_or_else(read, |memo| memo.get_or(key, read))
     }
 
     fn account(&self, id: &AccountId) -> Option<Account> {

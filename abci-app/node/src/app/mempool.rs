@@ -5,11 +5,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use vouchsafe_core::BlockContext;
+use vouchsafe_core::{BlockContext, Overlay};
 use vouchsafe_types::{Code, Hash32, Rejection, TimeMs, jws, tx::Unverified};
 
 use super::{
-    App, Read, head_of, lock, signatures,
+    App, Read, head_of, lock,
+    signatures::{self, Admitted},
     waiting::{NotNow, Used},
 };
 use crate::{NodeError, store::Head};
@@ -29,15 +30,18 @@ impl App {
     pub fn enter_mempool(&self, raw: &[u8], clock: TimeMs) -> Result<Result<(), NotNow>, NodeError> {
         let mut view = self.store.view()?;
         let head = head_of(&view)?;
-        let known = self.signatures().get(&jws::hash_of(raw));
-        let judged = self.at_either_time(&head, clock, |ctx| {
-            let tx = match &known {
-                Some(tx) => Arc::clone(tx),
-                None => Arc::new(self.admit(&view, ctx, raw)?),
-            };
-            let signatory = vouchsafe_core::readmit(&view, ctx, &tx)?;
-            Ok((tx, signatory))
-        });
+        let known = self.signatures().take_admitted(&jws::hash_of(raw));
+        let judged = match known {
+            Some((tx, Some(admitted))) if admitted.height == head.height => Ok((tx, admitted.signatory)),
+            known => self.at_either_time(&head, clock, |ctx| {
+                let tx = match &known {
+                    Some((tx, _)) => Arc::clone(tx),
+                    None => Arc::new(self.admit(&view, ctx, raw)?),
+                };
+                let signatory = vouchsafe_core::readmit(&view, ctx, &tx)?;
+                Ok((tx, signatory))
+            }),
+        };
         view.failure()?;
         Ok(judged.map_err(NotNow::from).and_then(|(tx, signatory)| {
             lock(&self.waiting).enter(&tx, signatory, &self.params)?;
@@ -51,17 +55,22 @@ impl App {
     pub fn verify_ahead<T: AsRef<[u8]>>(&self, raws: &[T], clock: TimeMs) {
         let Ok(mut view) = self.store.view() else { return };
         let Ok(head) = head_of(&view) else { return };
+        // Nothing is laid over it: what is parsed of an organisation's rows once serves all that it signed.
+        let state = Overlay::new(&view);
         let readable = |raw: &[u8]| {
             self.check_size(raw)?;
             let tx = Unverified::parse(raw, &self.chain)?;
-            let key = self.at_either_time(&head, clock, |ctx| vouchsafe_core::key_for(&view, ctx, &tx))?;
-            Ok::<_, Rejection>((tx, key))
+            let (key, signatory) =
+                self.at_either_time(&head, clock, |ctx| vouchsafe_core::signer_of(&state, ctx, &tx))?;
+            Ok::<_, Rejection>(((tx, key), Admitted { height: head.height, signatory }))
         };
         let mut signed = Vec::new();
+        let mut admitted = vec![None; raws.len()];
         for (number, raw) in raws.iter().map(AsRef::as_ref).enumerate() {
             let known = self.signatures().get(&jws::hash_of(raw)).is_some();
-            if let (false, Ok(read)) = (known, readable(raw)) {
+            if let (false, Ok((read, found))) = (known, readable(raw)) {
                 signed.push((number, read));
+                admitted[number] = Some(found);
             }
         }
         if view.failure().is_err() {
@@ -69,7 +78,7 @@ impl App {
         }
         for (number, verified) in signatures::check(signed) {
             if let Ok(tx) = verified {
-                self.signatures().keep(Arc::new(tx), raws[number].as_ref().len());
+                self.signatures().keep_admitted(Arc::new(tx), raws[number].as_ref().len(), admitted[number]);
             }
         }
     }
@@ -127,13 +136,14 @@ impl App {
         let mut view = self.store.view()?;
         let head = head_of(&view)?;
         let ctx = BlockContext { chain: self.chain.clone(), height: head.height + 1, time, txs: txs.len() };
+        let state = Overlay::new(&view);
         let mut used = Used::default();
         let reads = self.read(&view, &txs);
         let mut fit = Vec::with_capacity(txs.len());
         for (raw, read) in txs.into_iter().zip(reads) {
             let Ok(Read::Verified(tx)) = read else { continue };
             // A chain that stood still begins again with an old time, for which a fresh transaction is too far ahead.
-            let Ok(signatory) = vouchsafe_core::readmit(&view, &ctx, &tx) else { continue };
+            let Ok(signatory) = vouchsafe_core::readmit(&state, &ctx, &tx) else { continue };
             if used.charge(&tx, signatory, &self.params) {
                 fit.push(raw);
             }

@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use rand_core::OsRng;
-use vouchsafe_core::StateRead;
+use rand_core::{CryptoRng, OsRng, RngCore, impls};
+use vouchsafe_core::{Signatory, StateRead};
 use vouchsafe_types::{Hash32, Kid, OkpJwk, Rejection, VerifiedTx, jws, keys, state, tx::Unverified};
 
 use super::{Read, lock};
@@ -26,16 +26,35 @@ const BATCH: usize = 128;
 /// applied.
 #[derive(Debug, Default)]
 pub(super) struct Signatures {
-    verified: BTreeMap<Hash32, (Arc<VerifiedTx>, usize)>,
+    verified: BTreeMap<Hash32, Kept>,
     order: VecDeque<Hash32>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    tx: Arc<VerifiedTx>,
+    size: usize,
+    admitted: Option<Admitted>,
+}
+
+/// That the state after the block at `height` admits a transaction, a moment ago.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted {
+    pub(super) height: u64,
+    pub(super) signatory: Signatory,
 }
 
 impl Signatures {
     /// Keeps a transaction of `size` bytes.
     pub(super) fn keep(&mut self, tx: Arc<VerifiedTx>, size: usize) {
+        self.keep_admitted(tx, size, None);
+    }
+
+    /// Keeps it with what admission found, which its `CheckTx` need not look for again.
+    pub(super) fn keep_admitted(&mut self, tx: Arc<VerifiedTx>, size: usize, admitted: Option<Admitted>) {
         let hash = tx.hash();
-        if self.verified.insert(hash, (tx, size)).is_none() {
+        if self.verified.insert(hash, Kept { tx, size, admitted }).is_none() {
             self.bytes += size;
             self.order.push_back(hash);
         }
@@ -54,13 +73,18 @@ impl Signatures {
     }
 
     fn drop_one(&mut self, hash: &Hash32) {
-        if let Some((_, size)) = self.verified.remove(hash) {
-            self.bytes -= size;
+        if let Some(kept) = self.verified.remove(hash) {
+            self.bytes -= kept.size;
         }
     }
 
     pub(super) fn get(&self, hash: &Hash32) -> Option<Arc<VerifiedTx>> {
-        self.verified.get(hash).map(|(tx, _)| Arc::clone(tx))
+        self.verified.get(hash).map(|kept| Arc::clone(&kept.tx))
+    }
+
+    /// The transaction, and what admission found, once: what admitted it a moment ago may not admit it later.
+    pub(super) fn take_admitted(&mut self, hash: &Hash32) -> Option<(Arc<VerifiedTx>, Option<Admitted>)> {
+        self.verified.get_mut(hash).map(|kept| (Arc::clone(&kept.tx), kept.admitted.take()))
     }
 }
 
@@ -102,13 +126,54 @@ pub(super) fn read(
     reads.into_iter().flatten().collect()
 }
 
+/// The system's random numbers, asked for by the kilobyte: a batch takes sixteen bytes for each signature, and a call of
+/// the system for each costs more than the numbers.
+struct OsBytes {
+    bytes: [u8; 2048],
+    used: usize,
+}
+
+impl Default for OsBytes {
+    fn default() -> Self {
+        Self { bytes: [0; 2048], used: 2048 }
+    }
+}
+
+impl RngCore for OsBytes {
+    fn next_u32(&mut self) -> u32 {
+        impls::next_u32_via_fill(self)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        impls::next_u64_via_fill(self)
+    }
+
+    fn fill_bytes(&mut self, dest: &mut [u8]) {
+        for byte in dest {
+            if self.used == self.bytes.len() {
+                OsRng.fill_bytes(&mut self.bytes);
+                self.used = 0;
+            }
+            *byte = self.bytes[self.used];
+            self.used += 1;
+        }
+    }
+
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), rand_core::Error> {
+        self.fill_bytes(dest);
+        Ok(())
+    }
+}
+
+impl CryptoRng for OsBytes {}
+
 /// Checks signatures as batches; each answer has the number that came with the transaction.
 pub(super) fn check(mut waiting: Vec<(usize, (Unverified, OkpJwk))>) -> Vec<(usize, Result<VerifiedTx, Rejection>)> {
     let mut checked = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
         let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
         let (indices, signed): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        checked.extend(indices.into_iter().zip(jws::verify_batch(signed, OsRng)));
+        checked.extend(indices.into_iter().zip(jws::verify_batch(signed, OsBytes::default())));
     }
     checked
 }

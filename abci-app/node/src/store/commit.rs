@@ -1,5 +1,7 @@
 //! Writing: what a block changes is planned against a snapshot and written in one transaction.
 
+use std::collections::BTreeSet;
+
 use jmt::{KeyHash, Sha256Jmt, storage::TreeUpdateBatch};
 use redb::{ReadableTable, WriteTransaction};
 use sha2::Sha256;
@@ -97,8 +99,7 @@ impl Store {
         let tx = self.db.begin_write()?;
         tx.open_table(tables::META)?.insert(tables::META_GENESIS, json(genesis)?.as_slice())?;
         write_state(&tx, plan)?;
-        tx.commit()?;
-        Ok(())
+        self.finish(tx)
     }
 
     /// Writes a block, durably: when this returns, a power loss does not undo it.
@@ -111,8 +112,15 @@ impl Store {
         if let Some(logged) = logged {
             write_log(&tx, plan.head.height, &logged)?;
         }
-        tx.commit()?;
-        Ok(())
+        self.finish(tx)
+    }
+
+    /// Makes it durable; who asks for a view from now on sees it.
+    fn finish(&self, tx: WriteTransaction) -> Result<(), NodeError> {
+        let done = tx.commit();
+        // Even after a failure, of which nobody can say how far it came.
+        *self.newest() = None;
+        Ok(done?)
     }
 }
 
@@ -144,26 +152,23 @@ fn write_state(tx: &WriteTransaction, plan: &Plan) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Writes nodes, values and preimages and notes which rows they make stale; returns how many.
+/// How many stale rows are noted as one: a row of its own for each would cost as much as what is written.
+const STALE_CHUNK: usize = 64;
+
+/// Writes nodes, values and preimages and notes which rows they make stale; returns how many chunks of these.
 fn write_tree(tx: &WriteTransaction, plan: &Plan, update: &TreeUpdateBatch) -> Result<usize, NodeError> {
     let mut nodes = tx.open_table(tables::NODES)?;
     for (key, node) in update.node_batch.nodes() {
         let node = borsh::to_vec(node).map_err(|e| NodeError::Tree(e.to_string()))?;
         nodes.insert(tables::node_key(key)?.as_slice(), node.as_slice())?;
     }
-    let mut preimages = tx.open_table(tables::PREIMAGES)?;
-    for (hash, key) in &plan.preimages {
-        preimages.insert(hash.0.as_slice(), key.as_slice())?;
-    }
-    let mut staled = 0;
-    let mut stale_nodes = tx.open_table(tables::STALE_NODES)?;
-    for stale in &update.stale_node_index_batch {
-        let row = tables::node_key(&stale.node_key)?;
-        stale_nodes.insert(tables::stale_key(stale.stale_since_version, &row).as_slice(), ())?;
-        staled += 1;
-    }
+    let version = plan.head.version;
+    let stale = update.stale_node_index_batch.iter().map(|stale| tables::node_key(&stale.node_key));
+    let stale = stale.collect::<Result<Vec<_>, _>>()?;
+    let mut staled = note_stale(tx, tables::STALE_NODES, version, &stale)?;
     let mut values = tx.open_table(tables::VALUES)?;
-    let mut stale_values = tx.open_table(tables::STALE_VALUES)?;
+    let mut stale = Vec::new();
+    let mut found = BTreeSet::new();
     for ((version, hash), value) in update.node_batch.values() {
         let row = tables::value_key(hash, *version);
         let before = values
@@ -172,41 +177,58 @@ fn write_tree(tx: &WriteTransaction, plan: &Plan, update: &TreeUpdateBatch) -> R
             .transpose()?
             .map(|(key, _)| key.value().to_vec());
         if let Some(before) = before {
-            stale_values.insert(tables::stale_key(*version, &before).as_slice(), ())?;
-            staled += 1;
+            found.insert(*hash);
+            stale.push(before);
         }
         match value {
             Some(value) => values.insert(row.as_slice(), [&[1], value.as_slice()].concat().as_slice())?,
             None => {
+                let removed = values.insert(row.as_slice(), [0].as_slice())?;
+                drop(removed);
                 // The mark of a removal is itself of no use once the versions before it are gone.
-                stale_values.insert(tables::stale_key(*version, &row).as_slice(), ())?;
-                values.insert(row.as_slice(), [0].as_slice())?
+                stale.push(row);
+                continue;
             }
         };
+    }
+    staled += note_stale(tx, tables::STALE_VALUES, version, &stale)?;
+    let mut preimages = tx.open_table(tables::PREIMAGES)?;
+    // A key that has a row of values has its preimage.
+    for (hash, key) in plan.preimages.iter().filter(|(hash, _)| !found.contains(hash)) {
+        preimages.insert(hash.0.as_slice(), key.as_slice())?;
     }
     Ok(staled)
 }
 
-/// Removes rows that only versions before the retained ones need: as many as this block made stale and some more, so
-/// that the rest shrinks and no block pays for many.
+/// Notes rows that a version made stale; returns in how many chunks.
+fn note_stale(
+    tx: &WriteTransaction,
+    table: tables::StaleRows,
+    version: u64,
+    rows: &[Vec<u8>],
+) -> Result<usize, NodeError> {
+    let mut table = tx.open_table(table)?;
+    let chunks = rows.chunks(STALE_CHUNK);
+    let count = chunks.len();
+    for (number, chunk) in (0u32..).zip(chunks) {
+        let chunk = borsh::to_vec(chunk).map_err(|e| NodeError::Tree(e.to_string()))?;
+        table.insert((version, number), chunk.as_slice())?;
+    }
+    Ok(count)
+}
+
+/// Removes rows that only versions before the retained ones need: as many chunks as this block made stale and one more,
+/// so that the rest shrinks and no block pays for many.
 fn prune(tx: &WriteTransaction, version: u64, staled: usize) -> Result<(), NodeError> {
     let Some(oldest) = (version + 1).checked_sub(RETAINED) else { return Ok(()) };
-    // A row stale since version s serves s-1 and older; `oldest` is the first version kept.
-    let end = (oldest + 1).to_be_bytes();
-    let limit = staled + 64;
-    let mut stale_nodes = tx.open_table(tables::STALE_NODES)?;
     let mut nodes = tx.open_table(tables::NODES)?;
-    for key in first(&stale_nodes, &end, limit)? {
-        nodes.remove(&key[8..])?;
-        stale_nodes.remove(key.as_slice())?;
+    for row in take_stale(tx, tables::STALE_NODES, oldest, staled + 1)? {
+        nodes.remove(row.as_slice())?;
     }
-    let mut stale_values = tx.open_table(tables::STALE_VALUES)?;
     let mut values = tx.open_table(tables::VALUES)?;
     let mut preimages = tx.open_table(tables::PREIMAGES)?;
-    for key in first(&stale_values, &end, limit)? {
-        let row = &key[8..];
-        values.remove(row)?;
-        stale_values.remove(key.as_slice())?;
+    for row in take_stale(tx, tables::STALE_VALUES, oldest, staled + 1)? {
+        values.remove(row.as_slice())?;
         let hash = &row[..32];
         let mut to = hash.to_vec();
         to.extend_from_slice(&u64::MAX.to_be_bytes());
@@ -217,12 +239,27 @@ fn prune(tx: &WriteTransaction, version: u64, staled: usize) -> Result<(), NodeE
     Ok(())
 }
 
-fn first(
-    table: &impl ReadableTable<&'static [u8], ()>,
-    end: &[u8],
-    limit: usize,
-) -> Result<Vec<Vec<u8>>, redb::StorageError> {
-    table.range(..end)?.take(limit).map(|row| row.map(|(key, _)| key.value().to_vec())).collect()
+/// Takes out the first chunks of what is of no use to `oldest`, the first version kept.
+fn take_stale(
+    tx: &WriteTransaction,
+    table: tables::StaleRows,
+    oldest: u64,
+    chunks: usize,
+) -> Result<Vec<Vec<u8>>, NodeError> {
+    let mut table = tx.open_table(table)?;
+    // A row stale since version s serves s-1 and older.
+    let taken: Vec<_> = table
+        .range(..(oldest + 1, 0))?
+        .take(chunks)
+        .map(|chunk| chunk.map(|(key, rows)| (key.value(), rows.value().to_vec())))
+        .collect::<Result<_, _>>()?;
+    let mut rows = Vec::new();
+    for (key, chunk) in taken {
+        table.remove(key)?;
+        let chunk: Vec<Vec<u8>> = borsh::from_slice(&chunk).map_err(|e| NodeError::Tree(e.to_string()))?;
+        rows.extend(chunk);
+    }
+    Ok(rows)
 }
 
 fn write_log(tx: &WriteTransaction, height: u64, logged: &Logged<'_>) -> Result<(), NodeError> {

@@ -11,13 +11,17 @@ mod commit;
 mod tables;
 mod view;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use redb::Database;
 use serde::{Deserialize, Serialize};
 use vouchsafe_types::{Hash32, TimeMs};
 
 pub use commit::{Logged, Plan};
+use view::Snapshot;
 pub use view::View;
 
 use crate::NodeError;
@@ -47,6 +51,8 @@ pub struct Head {
 #[derive(Clone)]
 pub struct Store {
     db: Arc<Database>,
+    /// What views of the newest block share; empty until one is asked for.
+    newest: Arc<Mutex<Option<Arc<Snapshot>>>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -63,7 +69,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, NodeError> {
         let db = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
         restrict(path)?;
-        let store = Self { db: Arc::new(db) };
+        let store = Self { db: Arc::new(db), newest: Arc::default() };
         tables::create(&store.db)?;
         Ok(store)
     }
@@ -73,7 +79,18 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub fn view(&self) -> Result<View, NodeError> {
-        View::open(Arc::clone(&self.db))
+        // Opened under the lock, so that none from before a commit is put here after the commit took the old one away.
+        let mut newest = self.newest();
+        let tables = match &*newest {
+            Some(tables) => Arc::clone(tables),
+            None => Arc::clone(newest.insert(Arc::new(Snapshot::open(Arc::clone(&self.db))?))),
+        };
+        Ok(View::new(tables))
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<Arc<Snapshot>>> {
+        // It is replaced whole, so a holder that panicked left nothing half done.
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

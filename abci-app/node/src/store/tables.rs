@@ -16,10 +16,13 @@ pub(super) const VALUES: Rows = TableDefinition::new("values");
 pub(super) const PREIMAGES: Rows = TableDefinition::new("preimages");
 /// Flat rows, not hashed.
 pub(super) const FLAT: Rows = TableDefinition::new("flat");
-/// Version since which a row is of no use to newer versions, key of the row in `NODES`.
-pub(super) const STALE_NODES: TableDefinition<'static, &'static [u8], ()> = TableDefinition::new("stale-nodes");
-/// The same for rows of `VALUES`.
-pub(super) const STALE_VALUES: TableDefinition<'static, &'static [u8], ()> = TableDefinition::new("stale-values");
+/// A version and a number → keys of rows that are of no use to it and to newer ones, borsh.
+pub(super) type StaleRows = TableDefinition<'static, (u64, u32), &'static [u8]>;
+
+/// Stale rows of `NODES`.
+pub(super) const STALE_NODES: StaleRows = TableDefinition::new("stale-node-rows");
+/// Stale rows of `VALUES`.
+pub(super) const STALE_VALUES: StaleRows = TableDefinition::new("stale-value-rows");
 /// Height → version, where the version changed.
 pub(super) const VERSIONS: TableDefinition<'static, u64, u64> = TableDefinition::new("versions");
 /// Height → CometBFT `Block`, protobuf.
@@ -67,12 +70,5 @@ pub(super) fn node_key(key: &NodeKey) -> anyhow::Result<Vec<u8>> {
 pub(super) fn value_key(hash: &KeyHash, version: u64) -> Vec<u8> {
     let mut out = hash.0.to_vec();
     out.extend_from_slice(&version.to_be_bytes());
-    out
-}
-
-/// The key of a stale row.
-pub(super) fn stale_key(since: u64, row: &[u8]) -> Vec<u8> {
-    let mut out = since.to_be_bytes().to_vec();
-    out.extend_from_slice(row);
     out
 }

@@ -25,6 +25,13 @@ type ByHeight = ReadOnlyTable<u64, &'static [u8]>;
 /// `StateRead` has no errors, because the machine has none. A read that fails is remembered here, and whoever acts on
 /// what was read asks `failure` first.
 pub struct View {
+    tables: Arc<Snapshot>,
+    failure: OnceLock<NodeError>,
+}
+
+/// The tables as one block left them, opened once and shared by all views of it: opening them costs as much as some
+/// tens of reads.
+pub(super) struct Snapshot {
     nodes: Rows,
     values: Rows,
     preimages: Rows,
@@ -36,12 +43,11 @@ pub struct View {
     txs: ReadOnlyTable<&'static [u8], (u64, u32)>,
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
     head: Option<Head>,
-    failure: OnceLock<NodeError>,
     // Last, hence dropped last: a table whose database is gone reads nothing.
     _db: Arc<Database>,
 }
 
-impl View {
+impl Snapshot {
     pub(super) fn open(db: Arc<Database>) -> Result<Self, NodeError> {
         let tx = db.begin_read()?;
         let meta = tx.open_table(tables::META)?;
@@ -61,14 +67,19 @@ impl View {
             txs: tx.open_table(tables::TXS)?,
             meta,
             head,
-            failure: OnceLock::new(),
             _db: db,
         })
     }
+}
+
+impl View {
+    pub(super) const fn new(tables: Arc<Snapshot>) -> Self {
+        Self { tables, failure: OnceLock::new() }
+    }
 
     /// The last block; `None` in a store without genesis.
-    pub const fn head(&self) -> Option<&Head> {
-        self.head.as_ref()
+    pub fn head(&self) -> Option<&Head> {
+        self.tables.head.as_ref()
     }
 
     /// The genesis document that the store was begun with.
@@ -76,7 +87,7 @@ impl View {
     /// # Errors
     /// What the database says; `Damaged` when it is no genesis document.
     pub fn genesis(&self) -> Result<Option<Genesis>, NodeError> {
-        match self.meta.get(tables::META_GENESIS)? {
+        match self.tables.meta.get(tables::META_GENESIS)? {
             None => Ok(None),
             Some(bytes) => Ok(Some(parse(0, "the genesis document", bytes.value())?)),
         }
@@ -95,7 +106,7 @@ impl View {
     /// # Errors
     /// What the database says; `Damaged` when no version is that old.
     pub fn version_at(&self, height: u64) -> Result<u64, NodeError> {
-        let row = self.versions.range(..=height)?.next_back().transpose()?;
+        let row = self.tables.versions.range(..=height)?.next_back().transpose()?;
         row.map(|(_, version)| version.value()).ok_or_else(|| damaged(height, "no version of the tree is that old"))
     }
 
@@ -125,7 +136,7 @@ impl View {
     /// # Errors
     /// What the database says.
     pub fn block(&self, height: u64) -> Result<Option<Vec<u8>>, NodeError> {
-        Ok(self.blocks.get(height)?.map(|b| b.value().to_vec()))
+        Ok(self.tables.blocks.get(height)?.map(|b| b.value().to_vec()))
     }
 
     /// CometBFT's `Commit` for the block at a height, protobuf.
@@ -133,7 +144,7 @@ impl View {
     /// # Errors
     /// What the database says.
     pub fn commit(&self, height: u64) -> Result<Option<Vec<u8>>, NodeError> {
-        Ok(self.commits.get(height)?.map(|b| b.value().to_vec()))
+        Ok(self.tables.commits.get(height)?.map(|b| b.value().to_vec()))
     }
 
     /// What the block at a height did.
@@ -141,7 +152,7 @@ impl View {
     /// # Errors
     /// What the database says; `Damaged` when the row is not readable.
     pub fn outcome(&self, height: u64) -> Result<Option<Outcome>, NodeError> {
-        match self.outcomes.get(height)? {
+        match self.tables.outcomes.get(height)? {
             None => Ok(None),
             Some(bytes) => Ok(Some(parse(height, "the outcome", bytes.value())?)),
         }
@@ -152,7 +163,7 @@ impl View {
     /// # Errors
     /// What the database says.
     pub fn find_tx(&self, hash: &Hash32) -> Result<Option<(u64, u32)>, NodeError> {
-        Ok(self.txs.get(hash.0.as_slice())?.map(|row| row.value()))
+        Ok(self.tables.txs.get(hash.0.as_slice())?.map(|row| row.value()))
     }
 
     /// How many rows the tables of the tree have: nodes, values, preimages. For tests and for `status`.
@@ -161,12 +172,12 @@ impl View {
     /// What the database says.
     pub fn tree_rows(&self) -> Result<[u64; 3], NodeError> {
         use redb::ReadableTableMetadata;
-        Ok([self.nodes.len()?, self.values.len()?, self.preimages.len()?])
+        Ok([self.tables.nodes.len()?, self.tables.values.len()?, self.tables.preimages.len()?])
     }
 
     fn value_at(&self, hash: &KeyHash, version: u64) -> Result<Option<OwnedValue>, redb::StorageError> {
         let (from, to) = (tables::value_key(hash, 0), tables::value_key(hash, version));
-        let row = self.values.range(from.as_slice()..=to.as_slice())?.next_back().transpose()?;
+        let row = self.tables.values.range(from.as_slice()..=to.as_slice())?.next_back().transpose()?;
         Ok(row.and_then(|(_, value)| match value.value().split_first() {
             Some((1, value)) => Some(value.to_vec()),
             _ => None,
@@ -186,7 +197,7 @@ impl View {
         if from >= to {
             return Ok(Vec::new());
         }
-        let rows = self.flat.range(from..to)?.take(limit);
+        let rows = self.tables.flat.range(from..to)?.take(limit);
         rows.map(|row| row.map(|(k, v)| (k.value().to_vec(), v.value().to_vec()))).collect()
     }
 }
@@ -198,7 +209,7 @@ impl StateRead for View {
     }
 
     fn get_flat(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.or_remember(self.flat.get(key).map(|row| row.map(|v| v.value().to_vec())))
+        self.or_remember(self.tables.flat.get(key).map(|row| row.map(|v| v.value().to_vec())))
     }
 
     fn scan_flat(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<Pair> {
@@ -208,7 +219,7 @@ impl StateRead for View {
 
 impl TreeReader for View {
     fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
-        match self.nodes.get(tables::node_key(key)?.as_slice())? {
+        match self.tables.nodes.get(tables::node_key(key)?.as_slice())? {
             None => Ok(None),
             Some(bytes) => Ok(Some(borsh::from_slice(bytes.value())?)),
         }
@@ -226,7 +237,7 @@ impl TreeReader for View {
 
 impl HasPreimage for View {
     fn preimage(&self, hash: KeyHash) -> anyhow::Result<Option<Vec<u8>>> {
-        Ok(self.preimages.get(hash.0.as_slice())?.map(|key| key.value().to_vec()))
+        Ok(self.tables.preimages.get(hash.0.as_slice())?.map(|key| key.value().to_vec()))
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use vouchsafe_core::StateRead;
 use vouchsafe_node::{
     NodeError,
-    app::{App, Proposal},
+    app::{App, NotNow, Proposal},
     store::Store,
 };
 use vouchsafe_types::{Code, Hash32, TimeMs};
@@ -172,6 +172,37 @@ fn a_cached_signature_is_no_permission() {
     // At a time when it has expired, the cached transaction is rejected like any other.
     let result = app.finalize_block(1, at(400_000), &raw(&[&tx])).unwrap();
     assert_eq!(result.results[0].code, Code::Expired.number());
+}
+
+/// A block between the look ahead and the check makes what was found count no more.
+#[test]
+fn what_was_admitted_before_a_block_is_judged_again_after_it() {
+    let c = Consortium::new("app");
+    let app = app(&c);
+    let nonce = c.nonce();
+    let (first, second) = (c.anchor_with(nonce, 1, 1, None), c.anchor_with(nonce, 2, 1, None));
+    app.verify_ahead(&[second.as_bytes()], at(1));
+    let done = app.finalize_block(1, at(1), &raw(&[&first])).unwrap();
+    assert_eq!(done.results[0].code, 0);
+    app.commit().unwrap();
+    match app.enter_mempool(second.as_bytes(), at(2)).unwrap() {
+        Err(NotNow::Rejected(rejection)) => assert_eq!(rejection.code, Code::Replayed),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// And without one it is not, but only once: the engine may ask again much later.
+#[test]
+fn what_was_admitted_a_moment_ago_enters_and_lapses_all_the_same() {
+    let c = Consortium::new("app");
+    let app = app(&c);
+    let tx = c.anchor(1);
+    app.verify_ahead(&[tx.as_bytes()], at(1));
+    assert_eq!(app.enter_mempool(tx.as_bytes(), at(1)).unwrap(), Ok(()));
+    match app.enter_mempool(tx.as_bytes(), at(400_000)).unwrap() {
+        Err(NotNow::Rejected(rejection)) => assert_eq!(rejection.code, Code::Expired),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

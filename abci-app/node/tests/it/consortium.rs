@@ -162,9 +162,14 @@ impl Consortium {
 
     /// An anchor by the hospital that moves the chart `n` to `seq`.
     pub(crate) fn anchor_move(&self, n: u64, seq: u64, old: Option<Hash32>) -> String {
+        self.anchor_with(self.nonce(), n, seq, old)
+    }
+
+    /// The same with a nonce of the caller's.
+    pub(crate) fn anchor_with(&self, nonce: Nonce, n: u64, seq: u64, old: Option<Hash32>) -> String {
         let new = Hash32::of("test/root", &[&n.to_be_bytes(), &seq.to_be_bytes()]);
         let anchor = Anchor {
-            nonce: self.nonce(),
+            nonce,
             expires: self.now().plus(300_000),
             leaves: vec![new],
             heads: vec![HeadMove { handle: handle(n), seq: Count(seq), old, new }],
