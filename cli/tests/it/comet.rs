@@ -9,6 +9,7 @@ use std::{
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use vouchsafe_testnet::rpc::Rpc;
 
 use crate::{
     serving::{Serving, get, ready, token},
@@ -17,6 +18,13 @@ use crate::{
 
 /// How long a chain, or what follows it, may take to notice that a validator is gone or back.
 const NOTICED: Duration = Duration::from_secs(90);
+
+/// The longest that a write hangs on a chain that stands: ten seconds without a block are a stale ledger, and who waits
+/// looks once a second. The rest is what a busy machine needs.
+const ANSWERED: Duration = Duration::from_secs(15);
+
+/// What a stale ledger refuses is refused before anything is sent.
+const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// A validator's processes by their supervisor, whose end they do not outlive.
 struct Validator(Child);
@@ -37,6 +45,10 @@ struct Validators {
 impl Validators {
     fn member(&self, number: usize) -> Value {
         file::<Value>(&self.home.join("testnet.json"))["validators"][number].clone()
+    }
+
+    fn rpc(&self, number: usize) -> Rpc {
+        Rpc::new(&format!("http://{}", self.member(number)["rpc"].as_str().unwrap()))
     }
 
     /// Kills one as a crash would.
@@ -61,6 +73,15 @@ async fn post(base: &str, token: &str, family: &str) -> reqwest::Response {
     request.header("content-type", "application/fhir+json").body(body.to_string()).send().await.unwrap()
 }
 
+/// That an answer says in FHIR's terms that the chain is away, and when to come back.
+async fn told_to_come_back(answer: reqwest::Response) {
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(body["resourceType"], "OperationOutcome", "{body}");
+    assert_eq!(body["issue"][0]["code"], "transient", "{body}");
+}
+
 /// Writes until it is taken; the new Patient. What is not taken says when to come back.
 async fn written(base: &str, token: &str, family: &str) -> String {
     let begun = Instant::now();
@@ -70,8 +91,7 @@ async fn written(base: &str, token: &str, family: &str) -> String {
             let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
             return format!("Patient/{}", body["id"].as_str().unwrap());
         }
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(answer.headers().contains_key("retry-after"));
+        told_to_come_back(answer).await;
         assert!(begun.elapsed() < NOTICED, "nothing is written any more");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -108,7 +128,8 @@ async fn proved(home: &Path, base: &str, token: &str, record: &str) {
 }
 
 /// The story A to H on four validators; then one goes, and the gateway whose node it was goes on with the others'; then
-/// two are gone, nothing is committed and nothing is acknowledged; then one is back, and all goes on by itself.
+/// two are gone, nothing is committed and nothing is acknowledged; then one is back, and all goes on by itself, and the other
+/// as well.
 #[tokio::test]
 async fn gateways_outlive_their_validators() {
     let dir = tempfile::tempdir().unwrap();
@@ -131,25 +152,39 @@ async fn gateways_outlive_their_validators() {
     validators.kill(1);
     let begun = Instant::now();
     loop {
+        let sent = Instant::now();
         let answer = post(&base, &ehr, "Never acknowledged").await;
+        assert!(sent.elapsed() < ANSWERED, "a write hung for {:?}", sent.elapsed());
         if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-            assert!(answer.headers().contains_key("retry-after"));
+            told_to_come_back(answer).await;
             break;
         }
         // A block that was under way when the validator was killed.
         assert_eq!(answer.status(), StatusCode::CREATED);
         assert!(begun.elapsed() < NOTICED, "it acknowledges what no block can hold");
     }
+    // By now it is known that the chain stands.
+    let sent = Instant::now();
+    told_to_come_back(post(&base, &ehr, "Never acknowledged").await).await;
+    assert!(sent.elapsed() < AT_ONCE, "it was asked for {:?} what it knew", sent.elapsed());
     assert_eq!(get(&base, &second, Some(&ehr)).await.0, StatusCode::OK, "the own chart is read all the same");
     let result = format!("Patient?identifier=x&_id={}", second.trim_start_matches("Patient/"));
     assert_eq!(get(&base, &result, Some(&ehr)).await.0, StatusCode::OK, "and searched");
 
     let back = validators.restart(1);
-    let third = written(&base, &ehr, "Back").await;
+    let third = written(&base, &ehr, "Never acknowledged").await;
     proved(home, &base, &ehr, &third).await;
+    let both = validators.restart(0);
+    let (begun, height) = (Instant::now(), validators.rpc(1).status().await.unwrap().height);
+    while !validators.rpc(0).status().await.is_ok_and(|status| status.height >= height && !status.catching_up) {
+        assert!(begun.elapsed() < NOTICED, "the own node does not come back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let fourth = written(&base, &ehr, "With all four").await;
+    proved(home, &base, &ehr, &fourth).await;
 
     assert_eq!(demo.interrupted().await.code(), Some(130));
-    drop(back);
+    drop((back, both));
 }
 
 /// One organisation's gateway by its own command, on a testnet's chain.

@@ -15,6 +15,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("cc", "aws-lc and the linker need a C compiler", "apt-get install gcc libc6-dev"),
     ("go", "CometBFT is built from its Go module", "apt-get install golang-go, if that is Go 1.23 or newer"),
     ("ip", "testnets are parted by network namespaces", "apt-get install iproute2"),
+    ("faketime", "its library gives a validator a wrong clock", "apt-get install faketime"),
     ("bash", "the README's blocks are bash", "apt-get install bash"),
 ];
 

@@ -1,5 +1,6 @@
 //! Four validators on real engines in short form; `cargo xtask chain` plays the same at length.
 
+mod absent;
 mod net;
 mod proposer;
 

@@ -113,7 +113,7 @@ fn badly_signed(signer: &Signer, chain: &str) -> Vec<u8> {
     tx
 }
 
-fn signer(net: &Consortium) -> Signer {
+pub(super) fn signer(net: &Consortium) -> Signer {
     let home = net.home.path().join("gateways/hospital-a");
     FileKeystore::open_or_create(&home.join("keystore"), &home.join("unlock.key")).unwrap().ed25519("org").unwrap()
 }

@@ -1,6 +1,9 @@
 //! `vouchsafe ledger` on the real engine: one validator that commits, proves, survives, and is taken back.
 
+mod clock;
+mod consent;
 mod pair;
 mod setup;
 mod state;
-mod validator;
+mod story;
+pub(crate) mod validator;

@@ -14,7 +14,7 @@ use super::validator::{Validator, ledger};
 use crate::support::{code, run, stderr};
 
 /// Asks for the value under a key with its proof, as any client of the engine does.
-async fn proof(validator: &mut Validator, key: &[u8]) -> LedgerProof {
+pub(super) async fn proof(validator: &mut Validator, key: &[u8]) -> LedgerProof {
     let path = format!("abci_query?path=%22/key%22&data=0x{}&prove=true", hex::encode(key));
     let response = validator.get(&path).await["response"].take();
     assert_eq!(response["code"], 0, "{response}");

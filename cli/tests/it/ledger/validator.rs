@@ -15,7 +15,7 @@ use vouchsafe_testnet::rpc::Rpc;
 use vouchsafe_types::{
     AccountId, CredentialId, Handle, Hash32, Nonce, OkpJwk, RsaJwk, TimeMs,
     genesis::{Founder, Genesis, GenesisBody, Validator as Founding},
-    jws::{Sign, sign_tx},
+    jws::{Sign, hash_of, sign_tx},
     keys,
     state::{HeadMove, Params},
     time::Count,
@@ -33,7 +33,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Validator {
     dir: tempfile::TempDir,
     child: Option<Child>,
-    hospital: Ed25519Key,
+    pub(crate) authority: Ed25519Key,
+    pub(crate) hospital: Ed25519Key,
     pub(crate) genesis: Genesis,
     pub(crate) rpc: Rpc,
     made: AtomicU64,
@@ -111,7 +112,7 @@ impl Validator {
         assert_eq!((&again["validator"], &again["node_id"]), (&made["validator"], &made["node_id"]));
         assert_eq!(again["chain"], genesis.body.chain_id());
         let rpc = Rpc::new(&format!("http://{rpc}"));
-        Self { dir, child: None, hospital, genesis, rpc, made: AtomicU64::new(0) }
+        Self { dir, child: None, authority, hospital, genesis, rpc, made: AtomicU64::new(0) }
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -125,10 +126,15 @@ impl Validator {
 
     /// Starts it and waits until it says that it is ready.
     pub(crate) async fn start(&mut self) -> Value {
+        self.start_in(&[]).await
+    }
+
+    /// Starts it in an environment; the engine and the application inherit it.
+    pub(crate) async fn start_in(&mut self, variables: &[(&str, String)]) -> Value {
         let out = self.dir.path().join("out");
         let log = fs::File::options().append(true).create(true).open(self.dir.path().join("log")).unwrap();
         let mut command = vouchsafe();
-        command.args(["ledger", "start", "--home"]).arg(self.home());
+        command.args(["ledger", "start", "--home"]).arg(self.home()).envs(variables.iter().cloned());
         let child = command.stdin(Stdio::null()).stdout(fs::File::create(&out).unwrap()).stderr(log).spawn().unwrap();
         self.child = Some(child);
         self.until("it says that it is ready", async || {
@@ -204,6 +210,20 @@ impl Validator {
             self.until("a transaction is committed", async || rpc.value("/key", key).await.ok().flatten()).await;
         }
         keys
+    }
+
+    /// Hands a transaction in and waits until a block holds it, accepted; the block's height.
+    pub(crate) async fn committed(&mut self, tx: &str) -> u64 {
+        let checked = self.rpc.broadcast(tx.as_bytes()).await.unwrap();
+        assert_eq!(checked.code, 0, "{}", checked.log);
+        let path = format!("{}/tx?hash=0x{}", self.rpc.url(), hex::encode(hash_of(tx.as_bytes()).0));
+        let look = async || {
+            let answer: Value = reqwest::get(&path).await.ok()?.json().await.ok()?;
+            Some(answer["result"].clone()).filter(Value::is_object)
+        };
+        let held = self.until("a transaction is committed", look).await;
+        assert_eq!(held["tx_result"]["code"], 0, "{held}");
+        held["height"].as_str().unwrap().parse().unwrap()
     }
 
     /// What the engine's RPC answers to a GET.
