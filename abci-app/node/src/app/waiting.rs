@@ -4,7 +4,10 @@
 //! what it holds: an entry lasts until its transaction is in a block, fails a recheck, or is not rechecked after a block
 //! although all that wait are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
 
 use vouchsafe_core::Signatory;
 use vouchsafe_types::{AccountId, Code, Hash32, Nonce, Rejection, TimeMs, Tx, VerifiedTx, state::Params};
@@ -16,8 +19,21 @@ pub(super) const BLOCKS_AHEAD: u64 = 4;
 /// within about this time.
 const WINDOW_MS: u64 = 2_000;
 
-/// At least so many may wait, so that a quiet chain takes a burst.
+/// At least so many may wait while what waits is committed soon, so that a quiet chain takes a burst.
 pub(super) const FLOOR: usize = 2_000;
+
+/// When a block's transactions waited longer than this on average, fewer may wait. The last of them then waited about twice
+/// as long, which leaves room within the three seconds that an accepted transaction may take.
+const TOO_LONG: Duration = Duration::from_millis(1_200);
+
+/// When they waited less than this, more may wait again.
+const SOON: Duration = Duration::from_millis(800);
+
+/// So many may wait however slow the chain is: it must not stand because nothing may enter.
+const LEAST: usize = 256;
+
+/// More never wait: the engine's mempool holds no more.
+const MOST: usize = 20_000;
 
 /// Why a good transaction may not wait now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,16 +63,32 @@ struct Entry {
     nonce: NonceKey,
     /// How many blocks had been committed when the engine last asked about it.
     seen: u64,
+    since: Instant,
 }
 
 /// The overlay.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiting {
     entries: BTreeMap<Hash32, Entry>,
     nonces: BTreeMap<NonceKey, Hash32>,
     accounts: BTreeMap<AccountId, u64>,
     blocks: u64,
     recent: VecDeque<(TimeMs, usize)>,
+    /// How many may wait by the time that the last blocks' transactions waited.
+    endured: usize,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            blocks: 0,
+            recent: VecDeque::new(),
+            endured: MOST,
+        }
+    }
 }
 
 impl Waiting {
@@ -81,7 +113,7 @@ impl Waiting {
         if self.entries.len() >= most {
             return Err(NotNow::Busy { waiting: self.entries.len(), most });
         }
-        self.entries.insert(hash, Entry { nonce, seen: self.blocks });
+        self.entries.insert(hash, Entry { nonce, seen: self.blocks, since: Instant::now() });
         self.nonces.insert(nonce, hash);
         *self.accounts.entry(account).or_insert(0) += 1;
         Ok(())
@@ -110,10 +142,16 @@ impl Waiting {
 
     /// Takes out what a block holds, and what the engine did not ask about after the block before.
     pub(super) fn committed<'a>(&mut self, time: TimeMs, txs: impl Iterator<Item = &'a Hash32>) {
-        let mut count = 0;
+        let (mut count, mut known, mut waited) = (0, 0, Duration::ZERO);
         for hash in txs {
+            if let Some(entry) = self.entries.get(hash) {
+                (known, waited) = (known + 1, waited + entry.since.elapsed());
+            }
             self.leave(hash);
             count += 1;
+        }
+        if let Some(mean) = waited.checked_div(known) {
+            self.endure(mean);
         }
         let blocks = self.blocks;
         let gone: Vec<_> = self.entries.iter().filter(|(_, e)| e.seen < blocks).map(|(hash, _)| *hash).collect();
@@ -127,8 +165,18 @@ impl Waiting {
         }
     }
 
+    /// Sets how many may wait by how long a block's transactions waited on average. The mean, because one account that has
+    /// more waiting than its share of a block must not close the door for all.
+    fn endure(&mut self, mean: Duration) {
+        if mean > TOO_LONG {
+            self.endured = (self.most() / 4 * 3).max(LEAST);
+        } else if mean < SOON {
+            self.endured = (self.endured + self.endured / 4).min(MOST);
+        }
+    }
+
     fn most(&self) -> usize {
-        self.recent.iter().map(|(_, count)| count).sum::<usize>().max(FLOOR)
+        self.recent.iter().map(|(_, count)| count).sum::<usize>().max(FLOOR).min(self.endured)
     }
 }
 
@@ -263,6 +311,37 @@ mod tests {
         }
         let one_more = waiting.enter(&tx(1 << 40, 1), person(1), &params());
         assert_eq!(one_more, Err(NotNow::Busy { waiting: FLOOR, most: FLOOR }));
+    }
+
+    #[test]
+    fn fewer_may_wait_when_what_waits_is_committed_late() {
+        let mut waiting = Waiting::default();
+        waiting.endure(TOO_LONG);
+        assert_eq!(waiting.most(), FLOOR, "just in time");
+        waiting.endure(TOO_LONG * 2);
+        assert_eq!(waiting.most(), FLOOR / 4 * 3);
+        for _ in 0..20 {
+            waiting.endure(TOO_LONG * 2);
+        }
+        assert_eq!(waiting.most(), LEAST);
+        waiting.endure(SOON);
+        assert_eq!(waiting.most(), LEAST, "neither late nor soon");
+        for _ in 0..20 {
+            waiting.endure(SOON / 2);
+        }
+        assert_eq!(waiting.most(), FLOOR);
+    }
+
+    #[test]
+    fn a_block_tells_how_long_its_transactions_waited() {
+        let mut waiting = Waiting::default();
+        waiting.enter(&tx(1, 1), person(1), &params()).unwrap();
+        let since = Instant::now().checked_sub(TOO_LONG * 2).unwrap();
+        waiting.entries.get_mut(&tx(1, 1).hash()).unwrap().since = since;
+        waiting.committed(TimeMs(1), [tx(2, 1).hash()].iter());
+        assert_eq!(waiting.most(), FLOOR, "what never waited here tells nothing");
+        waiting.committed(TimeMs(2), [tx(1, 1).hash(), tx(2, 1).hash()].iter());
+        assert_eq!(waiting.most(), FLOOR / 4 * 3);
     }
 
     #[test]
