@@ -33,14 +33,12 @@ impl App {
         let known = self.signatures().take_admitted(&jws::hash_of(raw));
         let judged = match known {
             Some((tx, Some(admitted))) if admitted.height == head.height => Ok((tx, admitted.signatory)),
-            known => self.at_either_time(&head, clock, |ctx| {
-                let tx = match &known {
-                    Some((tx, _)) => Arc::clone(tx),
-                    None => Arc::new(self.admit(&view, ctx, raw)?),
-                };
-                let signatory = vouchsafe_core::readmit(&view, ctx, &tx)?;
-                Ok((tx, signatory))
-            }),
+            Some((tx, _)) => self
+                .at_either_time(&head, clock, |ctx| vouchsafe_core::readmit(&view, ctx, &tx))
+                .map(|signatory| (tx, signatory)),
+            None => self
+                .at_either_time(&head, clock, |ctx| self.admit(&view, ctx, raw))
+                .map(|(tx, signatory)| (Arc::new(tx), signatory)),
         };
         view.failure()?;
         Ok(judged.map_err(NotNow::from).and_then(|(tx, signatory)| {
@@ -100,7 +98,7 @@ impl App {
         let mut waiting = lock(&self.waiting);
         match &judged {
             Ok(()) => waiting.still_there(&hash),
-            Err(_) => waiting.leave(&hash),
+            Err(_) => drop(waiting.leave(&hash)),
         }
         Ok(judged)
     }

@@ -17,7 +17,7 @@ pub use waiting::NotNow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signatures::Signatures;
-use vouchsafe_core::{BlockContext, Delta, Overlay, StateRead};
+use vouchsafe_core::{BlockContext, Delta, Overlay, Signatory, StateRead};
 use vouchsafe_types::{
     Code, Event, Hash32, Rejection, TimeMs, VerifiedTx, genesis::Genesis, jws::hash_of, state::Params, tx::Unverified,
 };
@@ -136,18 +136,23 @@ impl App {
         let ctx = BlockContext { chain: self.chain.clone(), height: head.height + 1, time, txs: 1 };
         let checked = self.admit(&view, &ctx, raw);
         view.failure()?;
-        Ok(checked.map(|tx| {
+        Ok(checked.map(|(tx, _)| {
             let hash = tx.hash();
             self.signatures().keep(Arc::new(tx), raw.len());
             hash
         }))
     }
 
-    fn admit(&self, state: &impl StateRead, ctx: &BlockContext, raw: &[u8]) -> Result<VerifiedTx, Rejection> {
+    fn admit(
+        &self,
+        state: &impl StateRead,
+        ctx: &BlockContext,
+        raw: &[u8],
+    ) -> Result<(VerifiedTx, Signatory), Rejection> {
         self.check_size(raw)?;
         let tx = Unverified::parse(raw, &self.chain)?;
-        let key = vouchsafe_core::key_for(state, ctx, &tx)?;
-        tx.verify(&key)
+        let (key, signatory) = vouchsafe_core::signer_of(state, ctx, &tx)?;
+        Ok((tx.verify(&key)?, signatory))
     }
 
     fn check_size(&self, raw: &[u8]) -> Result<(), Rejection> {

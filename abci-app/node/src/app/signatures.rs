@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use rand_core::{CryptoRng, OsRng, RngCore, impls};
+use rand_core::{
+    CryptoRng, OsRng, RngCore,
+    block::{BlockRng, BlockRngCore},
+};
 use vouchsafe_core::{Signatory, StateRead};
 use vouchsafe_types::{Hash32, Kid, OkpJwk, Rejection, VerifiedTx, jws, keys, state, tx::Unverified};
 
@@ -126,46 +129,24 @@ pub(super) fn read(
     reads.into_iter().flatten().collect()
 }
 
-/// The system's random numbers, asked for by the kilobyte: a batch takes sixteen bytes for each signature, and a call of
+/// The system's random numbers, asked for several signatures at once: a batch takes sixteen bytes for each, and a call of
 /// the system for each costs more than the numbers.
-struct OsBytes {
-    bytes: [u8; 2048],
-    used: usize,
-}
+struct System;
 
-impl Default for OsBytes {
-    fn default() -> Self {
-        Self { bytes: [0; 2048], used: 2048 }
-    }
-}
+impl BlockRngCore for System {
+    type Item = u32;
+    type Results = [u32; 32];
 
-impl RngCore for OsBytes {
-    fn next_u32(&mut self) -> u32 {
-        impls::next_u32_via_fill(self)
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        impls::next_u64_via_fill(self)
-    }
-
-    fn fill_bytes(&mut self, dest: &mut [u8]) {
-        for byte in dest {
-            if self.used == self.bytes.len() {
-                OsRng.fill_bytes(&mut self.bytes);
-                self.used = 0;
-            }
-            *byte = self.bytes[self.used];
-            self.used += 1;
+    fn generate(&mut self, numbers: &mut Self::Results) {
+        let mut bytes = [0; 128];
+        OsRng.fill_bytes(&mut bytes);
+        for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks().0) {
+            *number = u32::from_le_bytes(*bytes);
         }
     }
-
-    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), rand_core::Error> {
-        self.fill_bytes(dest);
-        Ok(())
-    }
 }
 
-impl CryptoRng for OsBytes {}
+impl CryptoRng for System {}
 
 /// Checks signatures as batches; each answer has the number that came with the transaction.
 pub(super) fn check(mut waiting: Vec<(usize, (Unverified, OkpJwk))>) -> Vec<(usize, Result<VerifiedTx, Rejection>)> {
@@ -173,7 +154,7 @@ pub(super) fn check(mut waiting: Vec<(usize, (Unverified, OkpJwk))>) -> Vec<(usi
     while !waiting.is_empty() {
         let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
         let (indices, signed): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        checked.extend(indices.into_iter().zip(jws::verify_batch(signed, OsBytes::default())));
+        checked.extend(indices.into_iter().zip(jws::verify_batch(signed, BlockRng::new(System))));
     }
     checked
 }

@@ -127,9 +127,9 @@ impl Waiting {
         }
     }
 
-    /// Takes out what does not wait any more.
-    pub(super) fn leave(&mut self, hash: &Hash32) {
-        let Some(entry) = self.entries.remove(hash) else { return };
+    /// Takes out what does not wait any more; since when it waited.
+    pub(super) fn leave(&mut self, hash: &Hash32) -> Option<Instant> {
+        let entry = self.entries.remove(hash)?;
         self.nonces.remove(&entry.nonce);
         let account = entry.nonce.1;
         if let Some(count) = self.accounts.get_mut(&account) {
@@ -138,16 +138,16 @@ impl Waiting {
                 self.accounts.remove(&account);
             }
         }
+        Some(entry.since)
     }
 
     /// Takes out what a block holds, and what the engine did not ask about after the block before.
     pub(super) fn committed<'a>(&mut self, time: TimeMs, txs: impl Iterator<Item = &'a Hash32>) {
         let (mut count, mut known, mut waited) = (0, 0, Duration::ZERO);
         for hash in txs {
-            if let Some(entry) = self.entries.get(hash) {
-                (known, waited) = (known + 1, waited + entry.since.elapsed());
+            if let Some(since) = self.leave(hash) {
+                (known, waited) = (known + 1, waited + since.elapsed());
             }
-            self.leave(hash);
             count += 1;
         }
         if let Some(mean) = waited.checked_div(known) {

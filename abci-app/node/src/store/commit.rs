@@ -180,16 +180,12 @@ fn write_tree(tx: &WriteTransaction, plan: &Plan, update: &TreeUpdateBatch) -> R
             found.insert(*hash);
             stale.push(before);
         }
-        match value {
-            Some(value) => values.insert(row.as_slice(), [&[1], value.as_slice()].concat().as_slice())?,
-            None => {
-                let removed = values.insert(row.as_slice(), [0].as_slice())?;
-                drop(removed);
-                // The mark of a removal is itself of no use once the versions before it are gone.
-                stale.push(row);
-                continue;
-            }
-        };
+        let written = value.as_ref().map_or_else(|| vec![0], |value| [&[1], value.as_slice()].concat());
+        values.insert(row.as_slice(), written.as_slice())?;
+        if value.is_none() {
+            // The mark of a removal is itself of no use once the versions before it are gone.
+            stale.push(row);
+        }
     }
     staled += note_stale(tx, tables::STALE_VALUES, version, &stale)?;
     let mut preimages = tx.open_table(tables::PREIMAGES)?;

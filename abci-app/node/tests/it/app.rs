@@ -174,6 +174,14 @@ fn a_cached_signature_is_no_permission() {
     assert_eq!(result.results[0].code, Code::Expired.number());
 }
 
+/// Why a transaction may not enter the mempool, by a clock.
+fn rejected(app: &App, tx: &str, clock: u64) -> Code {
+    match app.enter_mempool(tx.as_bytes(), at(clock)).unwrap() {
+        Err(NotNow::Rejected(rejection)) => rejection.code,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A block between the look ahead and the check makes what was found count no more.
 #[test]
 fn what_was_admitted_before_a_block_is_judged_again_after_it() {
@@ -185,10 +193,7 @@ fn what_was_admitted_before_a_block_is_judged_again_after_it() {
     let done = app.finalize_block(1, at(1), &raw(&[&first])).unwrap();
     assert_eq!(done.results[0].code, 0);
     app.commit().unwrap();
-    match app.enter_mempool(second.as_bytes(), at(2)).unwrap() {
-        Err(NotNow::Rejected(rejection)) => assert_eq!(rejection.code, Code::Replayed),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(rejected(&app, &second, 2), Code::Replayed);
 }
 
 /// And without one it is not, but only once: the engine may ask again much later.
@@ -199,10 +204,7 @@ fn what_was_admitted_a_moment_ago_enters_and_lapses_all_the_same() {
     let tx = c.anchor(1);
     app.verify_ahead(&[tx.as_bytes()], at(1));
     assert_eq!(app.enter_mempool(tx.as_bytes(), at(1)).unwrap(), Ok(()));
-    match app.enter_mempool(tx.as_bytes(), at(400_000)).unwrap() {
-        Err(NotNow::Rejected(rejection)) => assert_eq!(rejection.code, Code::Expired),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(rejected(&app, &tx, 400_000), Code::Expired);
 }
 
 #[test]

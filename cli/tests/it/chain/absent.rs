@@ -60,7 +60,7 @@ fn replay(net: &Consortium, file: &Path) -> std::process::Output {
 async fn blocks_without_one_of_four_votes_are_exported_and_replayed() {
     let net = Consortium::up(&["--validators", "4", "--gateways", "0", "--network", "loopback"]);
     let validators = net.told["validators"].as_array().unwrap().clone();
-    let nodes: Vec<Rpc> = validators.iter().map(|v| Rpc::new(v["rpc"].as_str().unwrap())).collect();
+    let nodes = net.nodes();
     let chain = net.told["chain"].as_str().unwrap();
     let missing = get(&nodes[MISSING], "status").await["validator_info"]["address"].as_str().unwrap().to_owned();
     let killed = net.run(&["kill", &MISSING.to_string()]);

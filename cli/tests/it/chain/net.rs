@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::FileTypeExt, path::Path, process::Output};
 
 use serde_json::Value;
+use vouchsafe_testnet::rpc::Rpc;
 
 use crate::support::{code, stderr, vouchsafe};
 
@@ -27,6 +28,12 @@ impl Consortium {
         let mut command = vouchsafe();
         command.arg("testnet").args(args).args(["--output", "json", "--home"]).arg(self.home.path());
         command.output().unwrap()
+    }
+
+    /// The validators' engines.
+    pub(super) fn nodes(&self) -> Vec<Rpc> {
+        let validators = self.told["validators"].as_array().unwrap();
+        validators.iter().map(|v| Rpc::new(v["rpc"].as_str().unwrap())).collect()
     }
 
     pub(super) fn down_leaves_nothing(&self) {

@@ -24,10 +24,7 @@ use vouchsafe_node::{
     app::App,
     store::Store,
 };
-use vouchsafe_testnet::{
-    load::{Anchors, Load},
-    rpc::Rpc,
-};
+use vouchsafe_testnet::load::{Anchors, Load};
 use vouchsafe_types::{
     Count, Hash32, Nonce, TimeMs,
     genesis::Genesis,
@@ -136,7 +133,7 @@ fn lie(net: &Consortium, home: &Path, bad: Vec<u8>) -> (Arc<Liar>, vouchsafe_nod
 async fn a_block_with_a_badly_signed_transaction_is_refused_and_the_chain_goes_on() {
     let net = Consortium::up(&["--validators", "4", "--gateways", "0", "--network", "loopback"]);
     let validators = net.told["validators"].as_array().unwrap().clone();
-    let nodes: Vec<Rpc> = validators.iter().map(|v| Rpc::new(v["rpc"].as_str().unwrap())).collect();
+    let nodes = net.nodes();
     let chain = net.told["chain"].as_str().unwrap();
     let bad = badly_signed(&signer(&net), chain);
 
