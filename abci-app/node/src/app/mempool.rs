@@ -23,14 +23,18 @@ pub(super) struct LastCommit {
 }
 
 impl App {
-    /// Admits a new transaction to the mempool: what `check_tx` judges, then against what waits already.
+    /// Admits a new transaction to the mempool, if there is room: what `check_tx` judges, then against what waits already.
     ///
     /// # Errors
     /// *We failed*; the inner error says why the transaction may not wait.
     pub fn enter_mempool(&self, raw: &[u8], clock: TimeMs) -> Result<Result<(), NotNow>, NodeError> {
+        let hash = jws::hash_of(raw);
+        if let Err(busy) = lock(&self.waiting).room(&hash) {
+            return Ok(Err(busy));
+        }
         let mut view = self.store.view()?;
         let head = head_of(&view)?;
-        let known = self.signatures().take_admitted(&jws::hash_of(raw));
+        let known = self.signatures().take_admitted(&hash);
         let judged = match known {
             Some((tx, Some(admitted))) if admitted.height == head.height => Ok((tx, admitted.signatory)),
             Some((tx, _)) => self
@@ -65,8 +69,10 @@ impl App {
         let mut signed = Vec::new();
         let mut admitted = vec![None; raws.len()];
         for (number, raw) in raws.iter().map(AsRef::as_ref).enumerate() {
-            let known = self.signatures().get(&jws::hash_of(raw)).is_some();
-            if let (false, Ok((read, found))) = (known, readable(raw)) {
+            let hash = jws::hash_of(raw);
+            // What is told to come back is not to cost those that are let in.
+            let wanted = lock(&self.waiting).room(&hash).is_ok() && self.signatures().get(&hash).is_none();
+            if let (true, Ok((read, found))) = (wanted, readable(raw)) {
                 signed.push((number, read));
                 admitted[number] = Some(found);
             }

@@ -20,20 +20,23 @@ pub(super) const BLOCKS_AHEAD: u64 = 4;
 const WINDOW_MS: u64 = 2_000;
 
 /// At least so many may wait while what waits is committed soon, so that a quiet chain takes a burst.
-pub(super) const FLOOR: usize = 2_000;
+pub(super) const FLOOR: usize = 1_000;
 
 /// When a block's transactions waited longer than this on average, fewer may wait. The last of them then waited about twice
 /// as long, which leaves room within the three seconds that an accepted transaction may take.
-const TOO_LONG: Duration = Duration::from_millis(1_200);
+const TOO_LONG: Duration = Duration::from_millis(900);
 
 /// When they waited less than this, more may wait again.
-const SOON: Duration = Duration::from_millis(800);
+const SOON: Duration = Duration::from_millis(600);
 
 /// So many may wait however slow the chain is: it must not stand because nothing may enter.
 const LEAST: usize = 256;
 
 /// More never wait: the engine's mempool holds no more.
 const MOST: usize = 20_000;
+
+/// For so long of the chain's time a transaction keeps its place in the order in which they are told to come back.
+const TURN_MS: u64 = 8_000;
 
 /// Why a good transaction may not wait now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,8 @@ pub(super) struct Waiting {
     nonces: BTreeMap<NonceKey, Hash32>,
     accounts: BTreeMap<AccountId, u64>,
     blocks: u64,
+    /// The newest block's time.
+    time: TimeMs,
     recent: VecDeque<(TimeMs, usize)>,
     /// How many may wait by the time that the last blocks' transactions waited.
     endured: usize,
@@ -85,6 +90,7 @@ impl Default for Waiting {
             nonces: BTreeMap::new(),
             accounts: BTreeMap::new(),
             blocks: 0,
+            time: TimeMs(0),
             recent: VecDeque::new(),
             endured: MOST,
         }
@@ -109,14 +115,38 @@ impl Waiting {
         if waiting >= most {
             return Err(Rejection::new(Code::Quota, format!("{account} has {waiting} transactions waiting")).into());
         }
-        let most = self.most();
-        if self.entries.len() >= most {
-            return Err(NotNow::Busy { waiting: self.entries.len(), most });
-        }
+        self.room(&hash)?;
         self.entries.insert(hash, Entry { nonce, seen: self.blocks, since: Instant::now() });
         self.nonces.insert(nonce, hash);
         *self.accounts.entry(account).or_insert(0) += 1;
         Ok(())
+    }
+
+    /// Whether there is room for a transaction, or it waits already: what costs nothing to find out before its signature is
+    /// looked at.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub(super) fn room(&self, hash: &Hash32) -> Result<(), NotNow> {
+        let (waiting, most) = (self.entries.len(), self.most_for(hash));
+        if waiting >= most && !self.entries.contains_key(hash) {
+            return Err(NotNow::Busy { waiting, most });
+        }
+        Ok(())
+    }
+
+    /// How many may wait for this one to be let in as well: between half of all that may, and all.
+    ///
+    /// The engine passes on what one validator admitted to the others once, and does not say from where a transaction
+    /// comes. If each let in whatever came while it had room, each would be full of others' leavings, and what only one of
+    /// them holds waits until it is that one's turn to propose. So when room runs short all of them prefer the same
+    /// transactions: by hash, and anew every few seconds, so that what was told to come back is not told so for ever.
+    fn most_for(&self, hash: &Hash32) -> usize {
+        let turn = (self.time.0 / TURN_MS).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
+        let place = u64::from(u16::from_be_bytes([hash.0[0], hash.0[1]])) ^ turn;
+        let most = self.most();
+        // Below 2^16 and at most `MOST`, so it fits.
+        most - usize::try_from(place).unwrap_or(0) * (most / 2) / (1 << 16)
     }
 
     /// Notes that the engine still holds a transaction.
@@ -159,6 +189,7 @@ impl Waiting {
             self.leave(hash);
         }
         self.blocks += 1;
+        self.time = time;
         self.recent.push_back((time, count));
         while self.recent.front().is_some_and(|(then, _)| then.plus(WINDOW_MS) < time) {
             self.recent.pop_front();
@@ -300,17 +331,40 @@ mod tests {
         assert_eq!(waiting.most(), 2 * FLOOR, "what is older than the window does not count");
         waiting.committed(TimeMs(60_000), [].iter());
         assert_eq!(waiting.most(), FLOOR);
-        for n in 0..FLOOR as u64 {
-            waiting
-                .enter(
-                    &tx(n, 1),
-                    Signatory { account: AccountId([0; 16]), role: Role::Hospital },
-                    &Params { organization_per_block: Count(u64::MAX), ..Params::default() },
-                )
-                .unwrap();
-        }
+    }
+
+    /// Lets a hospital's transactions wait, as far as there is room; which of them do.
+    fn enter_all(waiting: &mut Waiting, nonces: impl Iterator<Item = u64>) -> Vec<u64> {
+        let hospital = Signatory { account: AccountId([0; 16]), role: Role::Hospital };
+        let params = Params { organization_per_block: Count(u64::MAX), ..Params::default() };
+        nonces.filter(|n| waiting.enter(&tx(*n, 1), hospital, &params).is_ok()).collect()
+    }
+
+    #[test]
+    fn when_room_runs_short_all_validators_prefer_the_same() {
+        let (mut here, mut there) = (Waiting::default(), Waiting::default());
+        let half = FLOOR as u64 / 2;
+        assert_eq!(enter_all(&mut here, 0..half).len(), FLOOR / 2, "half of the room is anybody's");
+        enter_all(&mut there, half..2 * half);
+        let offered = 1 << 32..(1 << 32) + 2 * half;
+        let (one, other) = (enter_all(&mut here, offered.clone()), enter_all(&mut there, offered));
+        assert!(one.len() > FLOOR / 4 && one.len() < FLOOR / 2, "{} of as many as there is room for", one.len());
+        assert_eq!(one, other);
+        let left = one.iter().max().unwrap() + 1..1 << 33;
+        let refused: Vec<u64> = left.take(100).filter(|n| here.room(&tx(*n, 1).hash()).is_err()).collect();
+        assert!(refused.len() > 20);
+        assert!(here.room(&tx(one[0], 1).hash()).is_ok(), "what waits already may come again");
+        here.time = here.time.plus(TURN_MS);
+        assert!(refused.iter().any(|n| here.room(&tx(*n, 1).hash()).is_ok()), "another turn prefers others");
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let mut waiting = Waiting::default();
+        let entered = enter_all(&mut waiting, 0..8 * FLOOR as u64);
+        assert!(entered.len() > FLOOR * 9 / 10 && entered.len() <= FLOOR, "{}", entered.len());
         let one_more = waiting.enter(&tx(1 << 40, 1), person(1), &params());
-        assert_eq!(one_more, Err(NotNow::Busy { waiting: FLOOR, most: FLOOR }));
+        assert!(matches!(one_more, Err(NotNow::Busy { waiting, .. }) if waiting == entered.len()), "{one_more:?}");
     }
 
     #[test]
