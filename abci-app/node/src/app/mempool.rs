@@ -29,12 +29,13 @@ impl App {
     /// *We failed*; the inner error says why the transaction may not wait.
     pub fn enter_mempool(&self, raw: &[u8], clock: TimeMs) -> Result<Result<(), NotNow>, NodeError> {
         let hash = jws::hash_of(raw);
+        // Before anything is refused: what was found a moment ago does not hold when it comes back.
+        let known = self.signatures().take_admitted(&hash);
         if let Err(busy) = lock(&self.waiting).room(&hash) {
             return Ok(Err(busy));
         }
         let mut view = self.store.view()?;
         let head = head_of(&view)?;
-        let known = self.signatures().take_admitted(&hash);
         let judged = match known {
             Some((tx, Some(admitted))) if admitted.height == head.height => Ok((tx, admitted.signatory)),
             Some((tx, _)) => self

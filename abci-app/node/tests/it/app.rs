@@ -207,6 +207,26 @@ fn what_was_admitted_a_moment_ago_enters_and_lapses_all_the_same() {
     assert_eq!(rejected(&app, &tx, 400_000), Code::Expired);
 }
 
+/// Nor does it outlast being told to come back: room may come while the chain stands.
+#[test]
+fn what_is_told_to_come_back_is_judged_again_when_it_does() {
+    let c = Consortium::new("app");
+    let app = app(&c);
+    let early: Vec<_> = (0..64).map(|n| c.anchor(n)).collect();
+    app.verify_ahead(&early, at(1));
+    let enters = |tx: &String| app.enter_mempool(tx.as_bytes(), at(1)).unwrap().is_ok();
+    let waiting: Vec<_> = (64..1_500).map(|n| c.anchor(n)).filter(enters).collect();
+    let told_back: Vec<_> = early.iter().filter(|tx| !enters(tx)).collect();
+    assert!(!told_back.is_empty());
+    for tx in &waiting {
+        let lapsed = app.stay_in_mempool(tx.as_bytes(), at(400_000)).unwrap();
+        assert_eq!(lapsed.unwrap_err().code, Code::Expired);
+    }
+    for tx in told_back {
+        assert_eq!(rejected(&app, tx, 400_000), Code::Expired);
+    }
+}
+
 #[test]
 fn the_genesis_state_is_the_same_for_everyone() {
     let c = Consortium::new("app");
