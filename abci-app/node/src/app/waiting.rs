@@ -19,8 +19,9 @@ pub(super) const BLOCKS_AHEAD: u64 = 4;
 /// within about this time.
 const WINDOW_MS: u64 = 2_000;
 
-/// At least so many may wait while what waits is committed soon, so that a quiet chain takes a burst.
-pub(super) const FLOOR: usize = 1_000;
+/// At least so many may wait while what waits is committed soon, half of them whichever they are, so that a quiet chain takes
+/// a burst.
+const FLOOR: usize = 1_000;
 
 /// When a block's transactions waited longer than this on average, fewer may wait. The last of them then waited about twice
 /// as long, which leaves room within the three seconds that an accepted transaction may take.
@@ -76,8 +77,6 @@ pub(super) struct Waiting {
     nonces: BTreeMap<NonceKey, Hash32>,
     accounts: BTreeMap<AccountId, u64>,
     blocks: u64,
-    /// The newest block's time.
-    time: TimeMs,
     recent: VecDeque<(TimeMs, usize)>,
     /// How many may wait by the time that the last blocks' transactions waited.
     endured: usize,
@@ -90,7 +89,6 @@ impl Default for Waiting {
             nonces: BTreeMap::new(),
             accounts: BTreeMap::new(),
             blocks: 0,
-            time: TimeMs(0),
             recent: VecDeque::new(),
             endured: MOST,
         }
@@ -142,11 +140,12 @@ impl Waiting {
     /// them holds waits until it is that one's turn to propose. So when room runs short all of them prefer the same
     /// transactions: by hash, and anew every few seconds, so that what was told to come back is not told so for ever.
     fn most_for(&self, hash: &Hash32) -> usize {
-        let turn = (self.time.0 / TURN_MS).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
-        let place = u64::from(u16::from_be_bytes([hash.0[0], hash.0[1]])) ^ turn;
+        let turn = self.recent.back().map_or(0, |(time, _)| time.0 / TURN_MS);
+        // The multiplier of Fibonacci hashing: the turns that follow one another have places far from each other.
+        let [first, second, ..] = turn.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+        let place = u16::from_be_bytes([hash.0[0] ^ first, hash.0[1] ^ second]);
         let most = self.most();
-        // Below 2^16 and at most `MOST`, so it fits.
-        most - usize::try_from(place).unwrap_or(0) * (most / 2) / (1 << 16)
+        most - usize::from(place) * (most / 2) / (1 << 16)
     }
 
     /// Notes that the engine still holds a transaction.
@@ -189,7 +188,6 @@ impl Waiting {
             self.leave(hash);
         }
         self.blocks += 1;
-        self.time = time;
         self.recent.push_back((time, count));
         while self.recent.front().is_some_and(|(then, _)| then.plus(WINDOW_MS) < time) {
             self.recent.pop_front();
@@ -354,7 +352,7 @@ mod tests {
         let refused: Vec<u64> = left.take(100).filter(|n| here.room(&tx(*n, 1).hash()).is_err()).collect();
         assert!(refused.len() > 20);
         assert!(here.room(&tx(one[0], 1).hash()).is_ok(), "what waits already may come again");
-        here.time = here.time.plus(TURN_MS);
+        here.committed(TimeMs(TURN_MS), [].iter());
         assert!(refused.iter().any(|n| here.room(&tx(*n, 1).hash()).is_ok()), "another turn prefers others");
     }
 
