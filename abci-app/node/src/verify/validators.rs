@@ -11,7 +11,7 @@ use tendermint::{
 };
 use tendermint_light_client_verifier::{ProdVerifier, Verdict, types::UntrustedBlockState};
 
-use super::{Trust, VerifyError, malformed, read_header};
+use super::{Trust, VerifyError, check_base64, malformed, read_header};
 use crate::{NodeError, comet, proof::ValidatorChange};
 
 /// CometBFT's list of a set, as its `/validators` writes it. Proposer priorities, which change with each block and which no
@@ -42,6 +42,7 @@ pub fn read_validators(json: &Value) -> Result<Set, VerifyError> {
     let mut infos = Vec::with_capacity(rows.len());
     let mut total = 0_u64;
     for row in rows {
+        check_base64("validators", &row["pub_key"]["value"])?;
         let key: PublicKey = serde_json::from_value(row["pub_key"].clone()).map_err(|e| of_form(&e))?;
         let power: u64 = row["voting_power"]
             .as_str()

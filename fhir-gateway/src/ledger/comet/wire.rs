@@ -6,7 +6,7 @@ use tendermint::{block::signed_header::SignedHeader, validator::Set};
 use vouchsafe_node::{
     abci::EVENT_JSON,
     comet::{Outcome, TxOutcome, data_hash, time_ms},
-    verify::read_validators,
+    verify::{read_signed_header, read_validators},
 };
 use vouchsafe_types::{Event, Hash32, TimeMs, jws::hash_of};
 
@@ -35,7 +35,7 @@ pub(super) fn status(answer: &Value) -> Result<Status, Form> {
 
 /// `/commit`.
 pub(super) fn signed_header(answer: &mut Value) -> Result<SignedHeader, Form> {
-    serde_json::from_value(answer["signed_header"].take()).map_err(|_| Form("commit"))
+    read_signed_header(answer["signed_header"].take()).map_err(|_| Form("commit"))
 }
 
 /// One page of `/validators`: the set so far, and whether it is whole.
