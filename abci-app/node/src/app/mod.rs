@@ -12,7 +12,7 @@ mod signatures;
 mod waiting;
 
 pub use misbehaviour::Misbehaviour;
-pub use waiting::NotNow;
+pub use waiting::{FLOOR, NotNow};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

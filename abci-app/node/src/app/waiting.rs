@@ -19,16 +19,15 @@ pub(super) const BLOCKS_AHEAD: u64 = 4;
 /// within about this time.
 const WINDOW_MS: u64 = 2_000;
 
-/// At least so many may wait while what waits is committed soon, half of them whichever they are, so that a quiet chain takes
-/// a burst.
-const FLOOR: usize = 1_000;
+/// At least so many may wait, whichever they are, while what waits is committed soon, so that a quiet chain takes a burst.
+pub const FLOOR: usize = 2_000;
 
 /// When a block's transactions waited longer than this on average, fewer may wait. The last of them then waited about twice
 /// as long, which leaves room within the three seconds that an accepted transaction may take.
-const TOO_LONG: Duration = Duration::from_millis(900);
+const TOO_LONG: Duration = Duration::from_millis(1_200);
 
 /// When they waited less than this, more may wait again.
-const SOON: Duration = Duration::from_millis(600);
+const SOON: Duration = Duration::from_millis(800);
 
 /// So many may wait however slow the chain is: it must not stand because nothing may enter.
 const LEAST: usize = 256;
@@ -133,19 +132,21 @@ impl Waiting {
         Ok(())
     }
 
-    /// How many may wait for this one to be let in as well: between half of all that may, and all.
+    /// How many may wait for this one to be let in as well: all that may, or fewer, down to half of that, when room runs short.
     ///
     /// The engine passes on what one validator admitted to the others once, and does not say from where a transaction
     /// comes. If each let in whatever came while it had room, each would be full of others' leavings, and what only one of
     /// them holds waits until it is that one's turn to propose. So when room runs short all of them prefer the same
-    /// transactions: by hash, and anew every few seconds, so that what was told to come back is not told so for ever.
+    /// transactions: by hash, and anew every few seconds, so that what was told to come back is not told so for ever. It does
+    /// not run short before a burst has come, unless what waits is committed late.
     fn most_for(&self, hash: &Hash32) -> usize {
         let turn = self.recent.back().map_or(0, |(time, _)| time.0 / TURN_MS);
         // The multiplier of Fibonacci hashing: the turns that follow one another have places far from each other.
         let [first, second, ..] = turn.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
         let place = u16::from_be_bytes([hash.0[0] ^ first, hash.0[1] ^ second]);
         let most = self.most();
-        most - usize::from(place) * (most / 2) / (1 << 16)
+        let anybodys = if most < FLOOR { most / 2 } else { FLOOR.max(most / 2) };
+        most - usize::from(place) * (most - anybodys) / (1 << 16)
     }
 
     /// Notes that the engine still holds a transaction.
@@ -329,6 +330,9 @@ mod tests {
         assert_eq!(waiting.most(), 2 * FLOOR, "what is older than the window does not count");
         waiting.committed(TimeMs(60_000), [].iter());
         assert_eq!(waiting.most(), FLOOR);
+        assert_eq!(enter_all(&mut waiting, 0..FLOOR as u64).len(), FLOOR);
+        let one_more = waiting.enter(&tx(1 << 40, 1), person(1), &params());
+        assert_eq!(one_more, Err(NotNow::Busy { waiting: FLOOR, most: FLOOR }));
     }
 
     /// Lets a hospital's transactions wait, as far as there is room; which of them do.
@@ -340,13 +344,14 @@ mod tests {
 
     #[test]
     fn when_room_runs_short_all_validators_prefer_the_same() {
-        let (mut here, mut there) = (Waiting::default(), Waiting::default());
-        let half = FLOOR as u64 / 2;
-        assert_eq!(enter_all(&mut here, 0..half).len(), FLOOR / 2, "half of the room is anybody's");
+        let (mut here, mut there) = (late(), late());
+        let most = here.most();
+        let half = most as u64 / 2;
+        assert_eq!(enter_all(&mut here, 0..half).len(), most / 2, "half of the room is anybody's");
         enter_all(&mut there, half..2 * half);
         let offered = 1 << 32..(1 << 32) + 2 * half;
         let (one, other) = (enter_all(&mut here, offered.clone()), enter_all(&mut there, offered));
-        assert!(one.len() > FLOOR / 4 && one.len() < FLOOR / 2, "{} of as many as there is room for", one.len());
+        assert!(one.len() > most / 4 && one.len() < most / 2, "{} of as many as there is room for", one.len());
         assert_eq!(one, other);
         let left = one.iter().max().unwrap() + 1..1 << 33;
         let refused: Vec<u64> = left.take(100).filter(|n| here.room(&tx(*n, 1).hash()).is_err()).collect();
@@ -356,11 +361,32 @@ mod tests {
         assert!(refused.iter().any(|n| here.room(&tx(*n, 1).hash()).is_ok()), "another turn prefers others");
     }
 
+    /// Where what waits is committed late.
+    fn late() -> Waiting {
+        let mut waiting = Waiting::default();
+        waiting.endure(TOO_LONG * 2);
+        assert!(waiting.most() < FLOOR);
+        waiting
+    }
+
+    #[test]
+    fn a_burst_is_anybodys_and_half_of_what_is_more_than_two() {
+        let mut waiting = Waiting::default();
+        let hashes: Vec<_> = (0..3 * FLOOR as u64).map(|n| Hash32::of("test", &[&n.to_be_bytes()])).collect();
+        let least = |waiting: &Waiting| hashes.iter().map(|hash| waiting.most_for(hash)).min().unwrap();
+        assert_eq!(least(&waiting), FLOOR);
+        waiting.committed(TimeMs(1), hashes[FLOOR..].iter());
+        assert_eq!((waiting.most(), least(&waiting)), (2 * FLOOR, FLOOR + 1));
+        waiting.committed(TimeMs(2), hashes.iter());
+        assert_eq!((waiting.most(), least(&waiting)), (5 * FLOOR, 5 * FLOOR / 2 + 1));
+    }
+
     #[test]
     fn no_more_wait_than_may() {
-        let mut waiting = Waiting::default();
+        let mut waiting = late();
+        let most = waiting.most();
         let entered = enter_all(&mut waiting, 0..8 * FLOOR as u64);
-        assert!(entered.len() > FLOOR * 9 / 10 && entered.len() <= FLOOR, "{}", entered.len());
+        assert!(entered.len() > most * 9 / 10 && entered.len() <= most, "{}", entered.len());
         let one_more = waiting.enter(&tx(1 << 40, 1), person(1), &params());
         assert!(matches!(one_more, Err(NotNow::Busy { waiting, .. }) if waiting == entered.len()), "{one_more:?}");
     }

@@ -215,7 +215,7 @@ fn what_is_told_to_come_back_is_judged_again_when_it_does() {
     let early: Vec<_> = (0..64).map(|n| c.anchor(n)).collect();
     app.verify_ahead(&early, at(1));
     let enters = |tx: &String| app.enter_mempool(tx.as_bytes(), at(1)).unwrap().is_ok();
-    let waiting: Vec<_> = (64..1_500).map(|n| c.anchor(n)).filter(enters).collect();
+    let waiting: Vec<_> = (64..3_000).map(|n| c.anchor(n)).filter(enters).collect();
     let told_back: Vec<_> = early.iter().filter(|tx| !enters(tx)).collect();
     assert!(!told_back.is_empty());
     for tx in &waiting {

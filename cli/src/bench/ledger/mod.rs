@@ -45,6 +45,8 @@ struct Measure {
 
 /// Transactions that may wait in a saturated chain: some blocks' worth, far below the mempool's size.
 const WINDOW: usize = 2000;
+// What is told to come back is not sent again here, and would be waited for without end.
+const _: () = assert!(WINDOW <= vouchsafe_node::app::FLOOR, "a quiet chain takes all of them");
 const LANES: usize = 16;
 /// One leaf that moves one head: what a gateway anchors for one record.
 const SMALL: Anchors = Anchors { count: 0, lanes: LANES, charts: 200, leaves: 1, heads: 1 };
